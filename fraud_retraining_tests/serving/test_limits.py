@@ -1,6 +1,7 @@
 """Limits of the web app: bodies, heads, connections and time; every response has a type and the strict headers."""
 
 import asyncio
+import gc
 import socket
 import time
 from collections import Counter
@@ -139,6 +140,29 @@ def test_what_is_no_http_is_refused_with_the_headers(reviewed: Reviewed_, reques
     assert answer.startswith(b"http/1.1 4")
     for name in HEADERS:
         assert name.lower().encode() + b":" in answer
+
+
+def test_a_connection_that_is_over_leaves_nothing_that_must_be_collected(reviewed: Reviewed_) -> None:
+    """A scorer sets aside what is there while it serves: circles among that would never be collected."""
+
+    def connections() -> int:
+        return sum(isinstance(one, limits.BoundedConnection) for one in gc.get_objects())
+
+    gc.collect()
+    before = connections()
+    gc.disable()
+    try:
+        for _ in range(5):
+            assert b"HTTP/1.1 " in answer_to(reviewed, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        # One whose client does not wait for the answer.
+        with closing(connected(reviewed)) as line:
+            line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        until = time.monotonic() + 5
+        while connections() > before and time.monotonic() < until:
+            time.sleep(0.05)
+        assert connections() <= before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("number", ["2147483648", "9223372036854775808", "9" * 5000, "0", "-1", "%EF%BC%94", "x"])

@@ -28,9 +28,17 @@ class Aliases(Versions):
         """The version under decision."""
         return self._aliased(CANDIDATE)
 
+    def champion_number(self) -> int | None:
+        """The number of the version that serves: one question, for those who ask every few seconds."""
+        return self._number(CHAMPION)
+
     def _aliased(self, alias: str) -> ModelVersion | None:
+        number = self._number(alias)
+        return None if number is None else self.version(number)
+
+    def _number(self, alias: str) -> int | None:
         model = self._find(f"read the {alias}", lambda: self._client.get_registered_model(self.model_name))
-        return self.version(int(model.aliases[alias])) if model is not None and alias in model.aliases else None
+        return int(model.aliases[alias]) if model is not None and alias in model.aliases else None
 
     def point_candidate(self, number: int, waiting: bool) -> None:
         """Put the alias `candidate` on a version that waits for a decision; take it off one that no longer does."""

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 ONLINE = "online"
 """The folder under the home that holds copies of states, and the journal of what was scored."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread that follows or flushes may keep a request waiting, each time that this needs the interpreter."""
 
 
 def scorer_of(settings: Settings) -> LiveScorer:
@@ -109,7 +112,8 @@ def serve(settings: Settings, host: str, port: int, notify: Callable[[str], None
 
 def _serve(settings: Settings, listening: socket.socket, notify: Callable[[str], None] | None = None) -> None:
     """Serve at a socket until this process is terminated."""
-    with _server(settings, listening) as server:
+    sys.setswitchinterval(SWITCH_SECONDS)
+    with _server(settings, listening, own_process=True) as server:
         if notify is not None:
             notify(_address(listening))
         # uvicorn answers what is under way, and raises the signal again; ended by it, nothing could be flushed.
@@ -132,7 +136,7 @@ def serving(settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def _server(settings: Settings, listening: socket.socket) -> Iterator["Server"]:
+def _server(settings: Settings, listening: socket.socket, *, own_process: bool = False) -> Iterator["Server"]:
     """The server of a scorer that follows champion and state; afterwards its log is in the store."""
     import uvicorn
 
@@ -140,14 +144,25 @@ def _server(settings: Settings, listening: socket.socket) -> Iterator["Server"]:
 
     scorer, policy = scorer_of(settings), settings.serving
     scorer.follow()
-    with following(scorer, policy):
+    with following(scorer, policy, own_process=own_process):
         yield uvicorn.Server(server_config(build_app(scorer, settings.mapping), *listening.getsockname()[:2]))
 
 
 @contextmanager
-def following(scorer: LiveScorer, policy: ServingPolicy) -> Iterator[None]:
-    """Follow champion and state, and move the log to the store, as long as the block runs; at its end all of it."""
-    with _repeating(scorer.follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
+def following(scorer: LiveScorer, policy: ServingPolicy, *, own_process: bool = False) -> Iterator[None]:
+    """Follow champion and state, and move the log to the store, as long as the block runs; at its end all of it.
+
+    Where the process is the scorer's own, garbage is collected here too, before it takes long.
+    """
+
+    def follow() -> None:
+        scorer.follow()
+        if own_process:
+            scorer.set_aside()
+
+    if own_process:
+        scorer.set_aside()
+    with _repeating(follow, policy.follow_seconds), _repeating(scorer.flush, policy.flush_seconds):
         yield
     scorer.flush(last=True)
 
