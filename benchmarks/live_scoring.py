@@ -1,17 +1,19 @@
 """Scoring live transactions: the state of a million customers, and the time of a request beside MLflow's own server.
 
 Here: a home with a small champion and a published state of many keys; the real `serve-scores` gets raw transactions and
-computes their features, and `mlflow models serve` of the same version gets ready feature rows. Both are asked at the
-same rate over the same number of connections, each in a process of its own, one after the other. Beside it: making
-the state from 30 days of sums, opening it, and batches of 1,000.
+computes their features, once without and once with the reasons of each score, and `mlflow models serve` of the same
+version gets ready feature rows. All are asked at the same moments over the same number of connections
+(`open_loop.py`), each in a process of its own, one after the other. Customers are drawn from all keys. Beside it:
+making the state from 30 days of sums, opening it, and batches of 1,000.
 
-    python -m benchmarks.live_scoring [--keys 1000000] [--rate 200] [--seconds 20]
+    python -m benchmarks.live_scoring [--keys 1000000] [--rate 200] [--seconds 30] [--without-mlflow]
 """
 
 import argparse
 import http.client
 import json
 import os
+import random
 import socket
 import statistics
 import subprocess
@@ -19,17 +21,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measuring import Stopwatch
+from benchmarks.open_loop import Load, load
 from fraud_retraining.adapters.online.published_state import RECENT, PublishedState, publish
 from fraud_retraining.adapters.storage.engine import Engine
 from fraud_retraining.domain.features.column_lineage import ONLINE_STATE
@@ -41,7 +43,8 @@ from fraud_retraining.settings import Settings, load_settings
 
 START, DAYS, ROWS = date(2026, 1, 1), 36, 3000
 LAST = START + timedelta(days=DAYS - 1)
-CONNECTIONS = 8
+WARM_UP_SECONDS = 5
+SCORE, EXPLAINED, MLFLOW = "/score", "/score?reasons=true", "/invocations"
 HISTORY_DAYS, ACTIVE_SHARE = 30, 0.2
 BATCH = 1000
 SEED = 7
@@ -51,10 +54,10 @@ def main() -> int:
     """Measures and prints; exit code 0."""
     options = _options()
     if options.part == "make":
-        print(json.dumps(_made_state(options.keys)))
+        print(json.dumps(made_state(options.keys)))
         return 0
     with tempfile.TemporaryDirectory(prefix="live-scoring-") as folder:
-        _prepare(Path(folder))
+        prepare(Path(folder))
         command = [sys.executable, "-m", "benchmarks.live_scoring", "--part", "make", "--keys", str(options.keys)]
         made = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
         print(
@@ -63,22 +66,19 @@ def main() -> int:
             f"and in {made['open']:.2f} s again",
             flush=True,
         )
-        raw, features = _requests()
-        with _server([sys.executable, "-m", "fraud_retraining.cli", "serve-scores", "--port"], "/ready") as port:
-            ours = _at_rate(port, "/score", raw, options)
-            print(f"serve-scores, raw transactions, {options.rate} a second: {_percentiles(ours)}", flush=True)
-            rows = [json.loads(one) for one in raw[:BATCH]]
-            body = json.dumps({"transactions": rows}).encode()
-            batches = [_ask(http.client.HTTPConnection("127.0.0.1", port), "/score/batch", body) for _ in range(12)]
-            print(f"batches of {BATCH:,}: {BATCH / statistics.median(batches):,.0f} transactions a second", flush=True)
-        mlflow = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-w", "1", "-m"]
-        settings = load_settings()
-        os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
-        # MLflow starts `uvicorn` by its name.
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        with _server([*mlflow, f"models:/{settings.model.name}@champion", "--port"], "/ping") as port:
-            theirs = _at_rate(port, "/invocations", features, options)
-            print(f"MLflow's server, ready features, {options.rate} a second: {_percentiles(theirs)}")
+        requests = prepared_requests(Path(folder), options.keys, int(options.rate * options.seconds))
+        with serve_scores() as server:
+            for path in (SCORE, EXPLAINED):
+                server.load(path, requests.raw, options.rate, WARM_UP_SECONDS)
+                found = server.load(path, requests.raw, options.rate, options.seconds)
+                print(f"serve-scores{path}, raw transactions, {options.rate} a second: {found}", flush=True)
+            print(f"batches of {BATCH:,}: {_batches(server.port):,.0f} transactions a second", flush=True)
+        if options.without_mlflow:
+            return 0
+        with serve_mlflow() as server:
+            server.load(MLFLOW, requests.ready, options.rate, WARM_UP_SECONDS)
+            found = server.load(MLFLOW, requests.ready, options.rate, options.seconds)
+            print(f"MLflow's server, ready features, {options.rate} a second: {found}")
     return 0
 
 
@@ -86,20 +86,21 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--rate", type=int, default=200)
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--without-mlflow", action="store_true")
     parser.add_argument("--part", choices=("make",))
     return parser.parse_args()
 
 
-def _prepare(folder: Path) -> None:
-    """A home with a champion, in the environment of this process."""
+def prepare(folder: Path, **serving: Any) -> None:
+    """A home with a champion, in the environment of this process; `serving` are further settings of the scorer."""
     values = {
         "lake": {"uri": str(folder / "lake")},
         "promotion": {"mode": "auto"},
         "validation": {"min_rows": 1000},
         "window": {"days": 20},
         "gates": {"min_average_precision": 0.01, "max_calibration_error": 50},
-        "serving": {"max_batch": BATCH},
+        "serving": {"max_batch": BATCH, **serving},
     }
     (folder / "retraining.yaml").write_text(json.dumps(values))
     os.environ["FRAUD_RETRAINING_HOME"] = str(folder / "home")
@@ -114,7 +115,7 @@ def _prepare(folder: Path) -> None:
         subprocess.run([*cli, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _made_state(keys: int) -> dict[str, float]:
+def made_state(keys: int) -> dict[str, float]:
     """Makes the state of many customers, publishes it in the home's store, and opens it twice."""
     settings = load_settings()
     store, plan = open_store(settings), settings.feature_plan
@@ -168,24 +169,33 @@ def _history(keys: int) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _requests() -> tuple[list[bytes], list[bytes]]:
-    """Bodies of requests: raw transactions of the day after the last, and feature rows as MLflow takes them."""
+class Requests(NamedTuple):
+    """Files of bodies, a line each: raw transactions of the day after the last, and feature rows for MLflow."""
+
+    raw: Path
+    ready: Path
+
+
+def prepared_requests(folder: Path, keys: int, count: int) -> Requests:
+    """As many transactions as are asked for, each with an id of its own; feature rows are asked for again."""
     settings = load_settings()
     store = open_store(settings)
     record = store.partition(FEATURES, max(store.partitions(FEATURES, _days())))
     assert record is not None, "the retrain has made features"
     (path,) = store.paths([record], "rows")
-    table = pq.read_table(path).slice(0, BATCH)
     model = open_registry(settings).champion()
     assert model is not None, "the retrain was promoted"
     names = open_registry(settings).load(model.run_id, expected_digest=model.artifact_digest).features
-    rows = table.to_pylist()
-    raw = [json.dumps(_raw(row, number, settings)).encode() for number, row in enumerate(rows)]
-    ready = [json.dumps({"dataframe_records": [{name: row[name] for name in names}]}).encode() for row in rows]
-    return raw, ready
+    rows, rng = pq.read_table(path).slice(0, BATCH).to_pylist(), random.Random(SEED)
+    raw = [_raw(rows[number % len(rows)], number, rng.randrange(keys), settings) for number in range(count)]
+    ready = [{"dataframe_records": [{name: row[name] for name in names}]} for row in rows]
+    found = Requests(folder / "raw.jsonl", folder / "ready.jsonl")
+    for file, bodies in zip(found, (raw, ready), strict=True):
+        file.write_text("".join(f"{json.dumps(body)}\n" for body in bodies))
+    return found
 
 
-def _raw(row: dict[str, Any], number: int, settings: Settings) -> dict[str, Any]:
+def _raw(row: dict[str, Any], number: int, customer: int, settings: Settings) -> dict[str, Any]:
     moment = row["timestamp"].replace(year=LAST.year, month=LAST.month, day=LAST.day) + timedelta(days=1)
     names = settings.columns
     keys = {entity.parts[0]: row[name] for name, entity in settings.entities.items()}
@@ -194,6 +204,7 @@ def _raw(row: dict[str, Any], number: int, settings: Settings) -> dict[str, Any]
         names.timestamp: moment.isoformat(),
         names.amount: row["amount"],
         **keys,
+        settings.entities["customer"].parts[0]: customer,
     }
 
 
@@ -201,58 +212,85 @@ def _days() -> Iterator[date]:
     return (START + timedelta(days=number) for number in range(DAYS))
 
 
+# ---------------------------------------------------------------- servers
+
+
+class Server(NamedTuple):
+    """A server of this machine: its port and its process."""
+
+    port: int
+    process: int
+
+    def load(self, path: str, bodies: Path, rate: float, seconds: float) -> Load:
+        """What requests take."""
+        return load(self.port, path, bodies, rate, seconds, [self.process])
+
+
+def serve_scores() -> AbstractContextManager[Server]:
+    """The scorer of the home in the environment."""
+    return started([sys.executable, "-m", "fraud_retraining.cli", "serve-scores", "--port"], "/ready")
+
+
+def serve_mlflow() -> AbstractContextManager[Server]:
+    """MLflow's server, with the champion of the home in the environment."""
+    settings = load_settings()
+    os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
+    # MLflow starts `uvicorn` by its name.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-w", "1", "-m"]
+    return started([*command, f"models:/{settings.model.name}@champion", "--port"], "/ping")
+
+
 @contextmanager
-def _server(command: Sequence[str], ready: str) -> Iterator[int]:
+def started(command: Sequence[str], ready: str) -> Iterator[Server]:
     """A server on a free port of this machine, as soon as it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
+        until = time.monotonic() + 180
+        while not _answers(port, ready):
             assert process.poll() is None, f"{' '.join(command)} ended with {process.returncode}"
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("GET", ready)
-                if connection.getresponse().status == 200:
-                    break
-            except OSError:
-                pass
+            assert time.monotonic() < until, f"{' '.join(command)} is not ready"
             time.sleep(0.2)
-        yield port
+        yield Server(port, process.pid)
     finally:
         process.terminate()
         process.wait(60)
 
 
-def _at_rate(port: int, path: str, bodies: Sequence[bytes], options: argparse.Namespace) -> list[float]:
-    """Times of requests that are sent at a rate, whatever the answers take; the wait for a connection counts."""
-    began = time.perf_counter() + 1.0
-
-    def ask(connection: int) -> list[float]:
-        client, times = http.client.HTTPConnection("127.0.0.1", port, timeout=30), []
-        for number in range(connection, options.rate * options.seconds, CONNECTIONS):
-            due = began + number / options.rate
-            time.sleep(max(0.0, due - time.perf_counter()))
-            _ask(client, path, bodies[number % len(bodies)])
-            times.append(time.perf_counter() - due)
-        return times
-
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        return sorted(one for times in pool.map(ask, range(CONNECTIONS)) for one in times)
+def _answers(port: int, path: str) -> bool:
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
 
 
-def _ask(client: http.client.HTTPConnection, path: str, body: bytes) -> float:
-    began = time.perf_counter()
-    client.request("POST", path, body, {"Content-Type": "application/json"})
-    answer = client.getresponse()
-    said = answer.read()
-    assert answer.status == 200, said[:300]
-    return time.perf_counter() - began
-
-
-def _percentiles(times: Sequence[float]) -> str:
-    at = {share: times[min(len(times) - 1, int(len(times) * share))] * 1000 for share in (0.5, 0.99)}
-    return f"p50 {at[0.5]:.1f} ms, p99 {at[0.99]:.1f} ms, {len(times):,} requests"
+def _batches(port: int) -> float:
+    """Transactions a second, one request after the other."""
+    settings, times = load_settings(), []
+    names = settings.columns
+    for batch in range(12):
+        rows = [
+            {
+                names.transaction_id: 2 * 10**12 + batch * BATCH + number,
+                names.timestamp: f"{LAST + timedelta(days=1)}T12:00:00Z",
+                names.amount: number % 97 + 0.5,
+                **{entity.parts[0]: number for entity in settings.entities.values()},
+            }
+            for number in range(BATCH)
+        ]
+        body = json.dumps({"transactions": rows}).encode()
+        began = time.perf_counter()
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        client.request("POST", "/score/batch", body, {"Content-Type": "application/json"})
+        answer = client.getresponse()
+        said = answer.read()
+        times.append(time.perf_counter() - began)
+        assert answer.status == 200, said[:300]
+    return BATCH / statistics.median(times)
 
 
 if __name__ == "__main__":
