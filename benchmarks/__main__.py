@@ -22,6 +22,7 @@ BENCHMARKS = (
     "fixed_threshold",
     "slice_alerts",
     "blocked_transactions",
+    "label_times",
     "shift_recovery",
     "house",
 )

@@ -17,10 +17,20 @@ def given_days(lake: Path, start: date, days: int) -> Iterator[tuple[date, pa.Ta
     first = max(files) - timedelta(days=days - 1)
     first -= timedelta(days=(first - start).days % 7)
     for number in range(days):
-        table = pq.ParquetFile(files[first + timedelta(days=number)]).read()
-        times = pc.add(table["TX_DATETIME"].cast(pa.timestamp("us")), pa.scalar(start - first, pa.duration("us")))
-        at = table.schema.get_field_index("TX_DATETIME")
-        yield start + timedelta(days=number), table.set_column(at, "TX_DATETIME", times)
+        yield start + timedelta(days=number), _moved(files[first + timedelta(days=number)], start - first)
+
+
+def days_as_given(lake: Path) -> Iterator[tuple[date, pa.Table]]:
+    """The days of a lake on their own dates, in order."""
+    for file in sorted(lake.glob(f"year=*/month=*/day=*/{_name(date.min)}")):
+        yield _day_of(file.relative_to(lake)), _moved(file, timedelta())
+
+
+def _moved(file: Path, by: timedelta) -> pa.Table:
+    """A day with its times, in microseconds, moved."""
+    table = pq.ParquetFile(file).read()
+    times = pc.add(table["TX_DATETIME"].cast(pa.timestamp("us")), pa.scalar(by, pa.duration("us")))
+    return table.set_column(table.schema.get_field_index("TX_DATETIME"), "TX_DATETIME", times)
 
 
 def _name(day: date) -> str:

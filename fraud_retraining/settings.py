@@ -587,7 +587,8 @@ class Settings(BaseSettings):
         """How a row of the lake becomes a canonical transaction."""
         return LakeMapping(
             columns=self.columns.model_copy(update={"is_fraud": None}) if self.labels.uri else self.columns,
-            entities=self.entities,
+            # How a row is mapped does not depend on labels: their other use needs no other transactions.
+            entities={name: entity.decided(fraud_share=False) for name, entity in self.entities.items()},
             numeric=self.features.numeric,
             categorical=self.features.categorical,
             slices=self.slice_columns,
@@ -604,14 +605,15 @@ class Settings(BaseSettings):
     @property
     def feature_plan(self) -> FeaturePlan:
         """Which features a transaction has."""
+        as_known = self.labels.use == "as_known"
         return FeaturePlan(
-            entities=self.entities,
+            entities={name: entity.decided(as_known) for name, entity in self.entities.items()},
             numeric=self.features.numeric,
             categorical=self.features.categorical,
             slices=self.slice_columns,
             label_delay_days=self.labels.delay_days,
             labelled_at=self.columns.labelled_at is not None,
-            labels_as_known=self.labels.use == "as_known",
+            labels_as_known=as_known,
             propensity=self.columns.decision is not None,
         )
 

@@ -203,7 +203,12 @@ def _name_problems(settings: "Settings") -> list[str]:
             for name in both
         ]
     try:
-        plan = FeaturePlan(entities=settings.entities, label_delay_days=settings.labels.delay_days)
+        as_known = settings.labels.use == "as_known"
+        plan = FeaturePlan(
+            entities={name: entity.decided(as_known) for name, entity in settings.entities.items()},
+            label_delay_days=settings.labels.delay_days,
+            labels_as_known=as_known,
+        )
     except ValidationError as error:
         return [f"entities: {problem}" for problem in validation_problems(error)]
     own = (*plan.names, *settings.CANONICAL, *settings.entities)

@@ -333,6 +333,38 @@ def test_a_second_fit_needs_days_after_the_holdout(tmp_path: Path) -> None:
     assert load_settings(written(tmp_path, {**feed, "judging": "mature"})).window.refit.enabled
 
 
+FEED = {"labels": {"uri": "/feed"}}
+OWN = {
+    "entities": {"card": {"column": "CARD"}, "shop": {"column": "SHOP", "fraud_share": True}},
+    "gates": {"alert_entity": "card"},
+}
+SILENT = {"entities": {"card": {"column": "CARD", "fraud_share": False}}, "gates": {"alert_entity": "card"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "labelled"),
+    [
+        ({}, ["terminal"]),
+        (FEED, ["customer", "terminal"]),
+        (OWN, ["shop"]),
+        ({**OWN, **FEED}, ["card", "shop"]),
+        ({**SILENT, **FEED}, []),
+    ],
+)
+def test_with_labels_as_known_every_entity_has_label_features_unless_it_says_no(
+    tmp_path: Path, values: dict[str, Any], labelled: list[str]
+):
+    settings = load_settings(written(tmp_path, values))
+    assert [name for name, one in settings.feature_plan.entities.items() if one.fraud_share] == labelled
+    topics = settings.feature_plan.topics.values()
+    assert {topic for topic in topics if topic.endswith("_labels")} == {f"{name}_labels" for name in labelled}
+    # The other use of labels is compared on the same transactions.
+    if values.get("labels"):
+        other = settings.with_overrides({"labels": {"use": "mature", "uri": None}})
+        assert other.mapping.entities == settings.mapping.entities
+        assert not {"card", "customer"} & {name for name, one in other.feature_plan.entities.items() if one.fraud_share}
+
+
 def test_a_feed_without_use_as_known_and_a_lake_without_any_label_are_refused(tmp_path: Path):
     for text, words in (
         ("labels: {uri: /feed, use: mature}", "set use: as_known"),

@@ -69,7 +69,9 @@ class EntityPolicy(Policy):
         min_length=1,
         description="1 is the last 24 hours exactly; n > 1 is the current day so far plus n whole days.",
     )
-    fraud_share: bool = Field(False, description="Whether fraud labels of the entity, delayed, may be features.")
+    fraud_share: bool | None = Field(
+        None, description="Whether the entity's frauds, as known by then, are features; null: with labels as_known."
+    )
 
     @model_validator(mode="after")
     def _distinct_windows(self) -> Self:
@@ -82,6 +84,10 @@ class EntityPolicy(Policy):
         if len(set(self.parts)) != len(self.parts):
             raise ValueError("column names a column twice")
         return self
+
+    def decided(self, fraud_share: bool) -> Self:
+        """With a `fraud_share` where it is null."""
+        return self if self.fraud_share is not None else self.model_copy(update={"fraud_share": fraud_share})
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ class LabelInventory:
     @property
     def labelled_entities(self) -> tuple[str, ...]:
         """Entities of which frauds are summed up."""
-        return tuple(name for name, entity in self.settings.entities.items() if entity.fraud_share)
+        return tuple(name for name, entity in self.settings.feature_plan.entities.items() if entity.fraud_share)
 
     def transactions_behind(self, day: date) -> list[Partition]:
         """Transactions that a label known on a day may refer to, oldest first."""
