@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from fraud_retraining.adapters.alerts.destination import secret_problems
 from fraud_retraining.adapters.alerts.registry import DESTINATIONS
 from fraud_retraining.domain.data.athena_table import SCHEME
+from fraud_retraining.domain.data.engine_policy import fit_problems
 from fraud_retraining.domain.data.segments import SHARED, NumberRange, number_of
 from fraud_retraining.domain.features.plan import FeaturePlan
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
@@ -56,6 +57,7 @@ def conflicts(settings: "Settings", broken: Collection[str] = ()) -> list[str]:
         (_model_problems, {"model"}),
         (_where_problems, {"columns", "entities", "features", "model", "models"}),
         (_engine_problems, {"engine", "lake", "labels"}),
+        (_trainer_problems, {"engine", "model"}),
         (_url_problems, {"ledger", "mlflow", "lake", "store", "labels"}),
     )
     return [problem for rule, about in rules if about.isdisjoint(broken) for problem in rule(settings)]
@@ -96,6 +98,12 @@ def _engine_problems(settings: "Settings") -> list[str]:
     if settings.engine.kind != "spark":
         return []
     return [f"engine.kind: spark reads folders and S3, and {key} is a table of Athena" for key in tables]
+
+
+def _trainer_problems(settings: "Settings") -> list[str]:
+    """Fits on Spark that the engine has no room for; `doctor` counts the cores of this machine."""
+    workers = settings.model.trainer_workers
+    return fit_problems(settings.engine, workers) if workers is not None else []
 
 
 def unmappable(settings: "Settings") -> list[str]:

@@ -160,6 +160,12 @@ KEY = "1b8zOFu/TDHC5eDHo25YclZfhZg2TAjwwFKT1kaCe0k="
         ({"gates": {"slices": ["TX_FRAUD_SCENARIO"]}}, "gates.slices names the forbidden column"),
         ({"features": {"retired": ["device_*"]}}, "features.retired names device_*, which is no feature"),
         ({"features": {"retired": ["*"]}}, "features.retired leaves no feature"),
+        ({"model": {"trainer": "spark"}}, "model: trainer: spark needs trainer_workers"),
+        ({"model": {"trainer": "spark", "trainer_workers": 2}}, "model.trainer: spark needs engine.kind: spark"),
+        (
+            {"model": {"trainer": "spark", "trainer_workers": 2}, "engine": {"kind": "spark", "master": "local[1]"}},
+            "model.trainer_workers: 2 workers run at once, and engine.master local[1] runs 1 tasks",
+        ),
     ],
 )
 def test_what_cannot_go_together_is_refused_by_name(tmp_path: Path, values: Any, culprit: str) -> None:

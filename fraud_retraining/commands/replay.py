@@ -35,13 +35,13 @@ def replay(
 
         days = checked_value(DayRange, start=first.date(), end=last.date())
         with RichProgress() as progress:
-            from fraud_retraining.commands.implementation.replay_policies import policies_of
+            from fraud_retraining.commands.implementation.replay_policies import fitting_here, policies_of
             from fraud_retraining.commands.implementation.replay_run import ReplayRequest
             from fraud_retraining.commands.implementation.replay_run import replay as replayed
 
             settings = model_settings(config, model)
             price = cost_per_hour if cost_per_hour is not None else settings.budget.price_per_hour or None
-            request = ReplayRequest(days, policies_of(policies, settings), processes, price)
+            request = ReplayRequest(days, policies_of(policies, fitting_here(settings)), processes, price)
             found = replayed(request, settings, progress)
         from fraud_retraining.commands.implementation.replay_output import print_replay, replay_answer, write_page
 

@@ -66,7 +66,7 @@ PARTS = {
     ),
     "training": Part(
         "1",
-        "5301e92e4b9a4aa9d79c034437daaa5ada6cfdae471984ba4137fdf198a1e63d",
+        "9bf580c79308fb067b033ce1e8646c5d01869c6cd4ddd0d0ecedeee9a868c9ea",
         (
             "fraud_retraining.domain.training.fitting",
             "fraud_retraining.domain.training.training_rows",
@@ -76,6 +76,14 @@ PARTS = {
             "fraud_retraining.domain.training.estimators.lightgbm",
             "fraud_retraining.domain.training.estimators.logistic_regression",
             "fraud_retraining.domain.training.estimators.xgboost",
+        ),
+    ),
+    "spark_training": Part(
+        "1",
+        "c96cd82a05a62c1de7767a2fb719336f2744357117e97ca1badb98090a0b05b7",
+        (
+            "fraud_retraining.adapters.days.spark_fit",
+            "fraud_retraining.domain.training.row_shares",
         ),
     ),
 }

@@ -8,6 +8,7 @@ come digests, counts and names of files, and no row. The driver commits each day
 """
 
 import pickle
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 FILE, ANSWER = "__file", "__answer"
 ENDING_SECONDS = 5.0
+LOCAL = re.compile(r"local(\[|$)")
+DEFAULT_PROFILE = 0
+"""The number of Spark's resource profile of tasks that ask for nothing special."""
 TASKS_A_CORE = 4
 """More pieces than cores, so that a long one does not hold up the others."""
 
@@ -198,6 +202,38 @@ class SparkDays:
         with self._running():
             found = self._numbered(len(items)).mapInArrow(run, f"id long, {ANSWER} binary").collect()
         return [_unpacked(row[ANSWER]) for row in sorted(found, key=lambda row: int(row["id"]))]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Spark runs in one process on this machine, which will never have more room."""
+        return LOCAL.match(self._options.master) is not None
+
+    def slots(self) -> int:
+        """How many tasks Spark can run at once, as it is now: executors of a cluster come one by one."""
+        with self._running():
+            context = self._session.sparkContext._jsc.sc()
+            profile = context.resourceProfileManager().resourceProfileFromId(DEFAULT_PROFILE)
+            return int(context.maxNumConcurrentTasks(profile))
+
+    def partitions(self, parts: int, read: Callable[[Batches], Batches], schema: pa.Schema) -> "DataFrame":
+        """A frame of exactly so many partitions, in each of which lie the rows that `read` gives for its number."""
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        return self._session.range(0, parts, 1, parts).mapInArrow(_reporting(read), from_arrow_schema(schema))
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """What a library does with Spark, its failures as ours.
+
+        Raises:
+            DependencyUnreachable: Spark gave up, or its Java process ended.
+        """
+        with self._running():
+            return work()
+
+    def cancel(self) -> None:
+        """Ends whatever runs on Spark for this process."""
+        with self._running():
+            self._session.sparkContext.cancelAllJobs()
 
     def rows(self, place: Place, rows: Rows) -> ibis.Table:
         """Files as a table of Spark with the day that each row is read for, in the types that DuckDB would give."""

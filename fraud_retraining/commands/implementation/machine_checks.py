@@ -3,6 +3,7 @@
 Here: what is read from the machine alone. Not here: what the settings name (`dependency_checks.py`).
 """
 
+import os
 import platform
 import shutil
 import sys
@@ -24,7 +25,7 @@ from fraud_retraining.adapters.storage.private_files import exposed
 from fraud_retraining.adapters.storage.spark_session import java_version, require_spark
 from fraud_retraining.commands.implementation.diagnosis import Answer, Check, fail, ok, warn
 from fraud_retraining.commands.support.output import first_names
-from fraud_retraining.domain.data.engine_policy import EnginePolicy
+from fraud_retraining.domain.data.engine_policy import fit_problems
 from fraud_retraining.domain.training.fitting import ModelPolicy
 from fraud_retraining.domain.values.errors import DependencyUnreachable, SettingsError
 from fraud_retraining.settings import LEDGER_FILE, MLFLOW_FILE, Settings, home_folder
@@ -53,15 +54,20 @@ def gpu_checks(settings: Settings) -> list[Check]:
 
 def spark_checks(settings: Settings) -> list[Check]:
     """The check of PySpark and Java, where days are made by Spark."""
-    return [Check("spark", lambda: _spark(settings.engine))] if settings.engine.kind == "spark" else []
+    return [Check("spark", lambda: _spark(settings))] if settings.engine.kind == "spark" else []
 
 
-def _spark(engine: EnginePolicy) -> Answer:
+def _spark(settings: Settings) -> Answer:
     try:
         require_spark()
     except SettingsError as error:
         return fail(error.what, error.remedy, SettingsError)
-    return ok(f"PySpark {installed().get('pyspark')} on Java {java_version()}, master {engine.master}")
+    engine, fits = settings.engine, [one.model for one in settings.each_model() if one.model.trainer == "spark"]
+    workers = max((one.trainer_workers or 0 for one in fits), default=0)
+    if workers and (problems := fit_problems(engine, workers, os.cpu_count())):
+        return fail("; ".join(problems), "change model.trainer_workers, engine.master or engine.config.", SettingsError)
+    fitted = f", fits by {workers} workers at once" if workers else ""
+    return ok(f"PySpark {installed().get('pyspark')} on Java {java_version()}, master {engine.master}{fitted}")
 
 
 def _gpu(model: ModelPolicy) -> Answer:

@@ -26,6 +26,12 @@ class PolicySettings:
     settings: Settings
 
 
+def fitting_here(settings: Settings) -> Settings:
+    """The settings of a replay whose retrains fit on Spark: it fits many models beside each other, in its processes."""
+    here = {"trainer": "local", "trainer_workers": None}
+    return settings.with_overrides({"model": here}) if settings.model.trainer != "local" else settings
+
+
 def policies_of(path: Path, settings: Settings) -> tuple[PolicySettings, ...]:
     """The policies of a file, after those of every replay, with their settings.
 

@@ -32,7 +32,7 @@ from fraud_retraining.commands.implementation.replay_policies import PolicySetti
 from fraud_retraining.domain.evaluation.judged import Judged
 from fraud_retraining.domain.monitoring.drift import SCORE
 from fraud_retraining.domain.replay.comparison import compared
-from fraud_retraining.domain.replay.conclusion import conclusion, limits, unknown_limit
+from fraud_retraining.domain.replay.conclusion import conclusion, limits, trainer_limit, unknown_limit
 from fraud_retraining.domain.replay.decisions import ReplayedDecision
 from fraud_retraining.domain.replay.replaceable_settings import PRESENT
 from fraud_retraining.domain.replay.results import PolicyResult, Replay, measured_days, policy_result
@@ -242,6 +242,7 @@ def replay(request: ReplayRequest, settings: Settings, progress: Progress) -> Re
         steps={name: history.steps for name, history in histories.items()},
         limits=(
             *limits(settings.labels, settings.window_labels, label_times=settings.label_times, days=len(request.days)),
+            *trainer_limit(settings.model.trainer),
             *unknown_limit(present),
         ),
         conclusion=conclusion(results, budget, confidence),

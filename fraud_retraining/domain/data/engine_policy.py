@@ -3,6 +3,7 @@
 Not here: starting engines (`adapters/storage/engine.py`, `adapters/storage/spark_session.py`).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -27,6 +28,12 @@ SET_ELSEWHERE: Mapping[str, str] = {
     "spark.local.dir": "it is the scratch folder of the home",
 }
 """Options of Spark that are set already, and what says so."""
+
+
+_ON_THIS_MACHINE = re.compile(
+    r"local(\[(?P<threads>\*|\d+)(,\d+)?\])?|local-cluster\[(?P<workers>\d+),(?P<cores>\d+),\d+\]"
+)
+TASK_CPUS, DYNAMIC = "spark.task.cpus", "spark.dynamicAllocation.enabled"
 
 
 class EnginePolicy(Policy):
@@ -77,3 +84,46 @@ def config_problems(config: Mapping[str, str]) -> list[str]:
         for name, value in config.items()
         if is_secret_name(name.replace(".", "_")) or redact(value) != value
     ]
+
+
+def slots(engine: EnginePolicy, cores: int | None = None) -> int | None:
+    """Tasks that Spark runs at once where its master says so; None where only the cluster knows.
+
+    Args:
+        engine: master and options.
+        cores: cores of this machine, which `local[*]` takes; None where they are not known.
+
+    >>> slots(EnginePolicy(kind="spark", master="local-cluster[2,4,1024]", config={"spark.task.cpus": "2"}))
+    4
+    """
+    found = _ON_THIS_MACHINE.fullmatch(engine.master)
+    cpus = engine.config.get(TASK_CPUS, "1")
+    if found is None or not cpus.isdecimal() or not int(cpus):
+        return None
+    if found["workers"]:
+        return int(found["workers"]) * (int(found["cores"]) // int(cpus))
+    threads = cores if found["threads"] == "*" else int(found["threads"] or 1)
+    return None if threads is None else threads // int(cpus)
+
+
+def fit_problems(engine: EnginePolicy, workers: int, cores: int | None = None) -> list[str]:
+    """Why a fit cannot be shared out to so many workers of Spark, which all have to run at once.
+
+    >>> fit_problems(EnginePolicy(), 2)
+    ['model.trainer: spark needs engine.kind: spark; set it, or model.trainer: local']
+    """
+    if engine.kind != "spark":
+        return ["model.trainer: spark needs engine.kind: spark; set it, or model.trainer: local"]
+    problems = []
+    if engine.config.get(DYNAMIC, "").lower() == "true":
+        problems.append(
+            f"engine.config: {DYNAMIC} cannot be used with model.trainer: spark, whose workers all run at once; give a "
+            "fixed number of executors"
+        )
+    room = slots(engine, cores)
+    if room is not None and room < workers:
+        problems.append(
+            f"model.trainer_workers: {workers} workers run at once, and engine.master {engine.master} runs {room} "
+            f"tasks of {engine.config.get(TASK_CPUS, '1')} cores; lower one or raise the other"
+        )
+    return problems

@@ -36,7 +36,7 @@ VALIDATION_KEYS = (
     "min_holdout_frauds",
 )
 """What a model may say of its windows; the checks of a day are of all transactions, whoever learns from them."""
-MODEL_KEYS = ("estimator", "params", "seed", "downsample", "threads")
+MODEL_KEYS = ("estimator", "params", "seed", "downsample", "threads", "trainer", "trainer_workers")
 """Name and condition of a model stand beside its sections."""
 
 SHARED = "shared"

@@ -75,6 +75,16 @@ def limits(labels: LabelPolicy, window_labels: LabelPolicy, *, label_times: bool
     )
 
 
+def trainer_limit(trainer: str) -> tuple[str, ...]:
+    """What it means that a replay fits its models here; nothing where retrains do so too."""
+    if trainer == "local":
+        return ()
+    return (
+        f"Retrains fit their models elsewhere (model.trainer: {trainer}). The replay fits them here, on the same rows "
+        "with the same parameters: the trees are others, and their quality is the same within the noise of a fit.",
+    )
+
+
 def unknown_limit(policy: PolicyResult) -> tuple[str, ...]:
     """What blocked rows leave open; nothing where the outcome of every row is known."""
     unknown = sum(day.unknown for day in policy.days)

@@ -5,16 +5,16 @@ Here: the model policy and the fit that all estimators have in common. Not here:
 and where the model is kept (`adapters/mlflow/registry.py`).
 """
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fraud_retraining.domain.data.segments import CheckedWhere
-from fraud_retraining.domain.training.estimators.base import FitOptions, OnRound
+from fraud_retraining.domain.training.estimators.base import Core, FitOptions, OnRound
 from fraud_retraining.domain.training.estimators.registry import ESTIMATORS
 from fraud_retraining.domain.training.scoring import FittedModel
-from fraud_retraining.domain.training.training_rows import Batches, TrainingBlocks, TrainingRows, vocabularies
+from fraud_retraining.domain.training.training_rows import Batches, Census, TrainingBlocks, TrainingRows, vocabularies
 from fraud_retraining.domain.values.base import ExtendedValue, Policy
 
 __all__ = ["Batches", "FittedModel", "ModelPolicy", "OnRound", "fit"]
@@ -26,7 +26,7 @@ _SIGNS_OF_ADDRESSES = frozenset("/:@#?%'\"`\\")
 class ModelPolicy(Policy, ExtendedValue):
     """Which estimator is fitted, with which parameters, on which transactions."""
 
-    ADDED: ClassVar[frozenset[str]] = frozenset({"where"})
+    ADDED: ClassVar[frozenset[str]] = frozenset({"where", "trainer", "trainer_workers"})
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = Field(
         "fraud_detector", description="Name of the registered model."
@@ -44,6 +44,17 @@ class ModelPolicy(Policy, ExtendedValue):
         None, gt=0, le=1, description="Share of non-frauds to keep; kept ones weigh 1/share. Null keeps all."
     )
     threads: int = Field(0, ge=0, le=1024, description="Threads of the fit; 0 is every core. The model is the same.")
+    trainer: Literal["local", "spark"] = Field(
+        "local",
+        description="local fits in the process of the run; spark on the workers of the engine, with XGBoost's Spark "
+        "estimator.",
+    )
+    trainer_workers: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Workers that a fit on Spark is shared out to, all at once; another number gives another model.",
+    )
     where: CheckedWhere = Field({}, description="Of a model among several; stands beside its name under models.")
 
     @field_validator("name")
@@ -69,6 +80,12 @@ class ModelPolicy(Policy, ExtendedValue):
         _ = self.parameters
         return self
 
+    @model_validator(mode="after")
+    def _valid_trainer(self) -> Self:
+        if problems := _trainer_problems(self):
+            raise ValueError("; ".join(problems))
+        return self
+
     @property
     def parameters(self) -> Policy:
         """The shipped defaults of the estimator with `params` laid over them.
@@ -82,6 +99,24 @@ class ModelPolicy(Policy, ExtendedValue):
             return found
         except ValidationError as error:
             raise ValueError(_problems(error, self.estimator, tuple(kind.model_fields))) from None
+
+
+def _trainer_problems(policy: ModelPolicy) -> list[str]:
+    """What XGBoost's Spark estimator cannot take, or does not take from here."""
+    if policy.trainer == "local":
+        return ["trainer_workers says nothing without trainer: spark"] if policy.trainer_workers is not None else []
+    problems = []
+    if policy.trainer_workers is None:
+        problems.append("trainer: spark needs trainer_workers, on which the model depends")
+    if policy.estimator != "xgboost":
+        problems.append(f"trainer: spark fits xgboost alone, and estimator is {policy.estimator}; set trainer: local")
+    elif getattr(policy.parameters, "device", "cpu") != "cpu":
+        problems.append("trainer: spark fits on processors: take device out of params, or set trainer: local")
+    if policy.threads:
+        problems.append(
+            "threads is for trainer: local: on Spark each worker has spark.task.cpus threads (engine.config)"
+        )
+    return problems
 
 
 def _problems(error: ValidationError, estimator: str, known: tuple[str, ...]) -> str:
@@ -126,20 +161,27 @@ def fit(
     core = estimator.fit(
         params, blocks, FitOptions(policy.seed, policy.threads, on_round or (lambda done, total: None))
     )
-    census = blocks.counted()
+    return fitted_model(policy, core, rows, words, blocks.counted())
+
+
+def fitted_model(
+    policy: ModelPolicy, core: Core, rows: TrainingRows, words: dict[str, tuple[str, ...]], census: Census
+) -> FittedModel:
+    """What was fitted, with how: `words` are the vocabularies of the rows, and `census` what they were."""
+    params, share = policy.parameters.model_dump(mode="json"), policy.downsample
     return FittedModel(
         estimator=policy.estimator,
-        features=features,
-        categorical=categorical,
+        features=rows.features,
+        categorical=rows.categorical,
         core=core,
         vocabularies=words,
-        params={**params.model_dump(mode="json"), **({"downsample": share} if share is not None else {})},
+        params={**params, **({"downsample": share} if share is not None else {})},
         seed=policy.seed,
-        versions={**estimator.versions(), "numpy": np.__version__},
+        versions={**ESTIMATORS[policy.estimator].versions(), "numpy": np.__version__},
         facts={
             "rows": census.rows,
             "frauds": census.frauds,
             "weight": census.weight,
-            "constant_features": census.constant(features),
+            "constant_features": census.constant(rows.features),
         },
     )

@@ -7,9 +7,9 @@ Rows arrive as `Batches`: a function that gives the same record batches, in the 
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ Batches: TypeAlias = Callable[[], Iterator[pa.RecordBatch]]
 WEIGHT = "weight"
 BLOCK_ROWS = 1 << 18
 COMPACT_AT = 1 << 20
+_NOTHING_COUNTED = pa.table({"word": pa.array([], pa.string()), "rows": pa.array([], pa.int64())})
 HELD_BYTES = 1 << 27
 """Memory up to which the first pass's blocks are kept for the next ones, instead of reading the rows again."""
 
@@ -139,9 +140,14 @@ def vocabularies(rows: TrainingRows, limit: int) -> dict[str, tuple[str, ...]]:
 
     Counting is exact: memory grows with the number of distinct categories, not with the rows.
     """
+    return most_frequent([category_counts(rows)], limit)
+
+
+def category_counts(rows: TrainingRows) -> dict[str, pa.Table]:
+    """How many rows each category of each categorical column has: tables of `word` and `rows`."""
     if not rows.categorical:
         return {}
-    counts: dict[str, list[pa.Table]] = {name: [] for name in rows.categorical}
+    counts = {name: [_NOTHING_COUNTED] for name in rows.categorical}
     for table in rows:
         absent = [name for name in rows.categorical if name not in table.column_names]
         if absent:
@@ -151,7 +157,12 @@ def vocabularies(rows: TrainingRows, limit: int) -> dict[str, tuple[str, ...]]:
             # Merged now and then: memory grows with distinct categories, not with batches.
             if sum(part.num_rows for part in parts) > COMPACT_AT:
                 counts[name] = [_merged(parts)]
-    return {name: _most_frequent(parts, limit) for name, parts in counts.items()}
+    return {name: _merged(parts) for name, parts in counts.items()}
+
+
+def most_frequent(counts: Sequence[Mapping[str, pa.Table]], limit: int) -> dict[str, tuple[str, ...]]:
+    """The vocabularies of rows whose categories were counted in several parts."""
+    return {name: _most_frequent([part[name] for part in counts], limit) for name in counts[0]}
 
 
 def _counted(texts: pa.ChunkedArray) -> pa.Table:
@@ -165,8 +176,6 @@ def _merged(parts: list[pa.Table]) -> pa.Table:
 
 
 def _most_frequent(parts: list[pa.Table], limit: int) -> tuple[str, ...]:
-    if not parts:
-        return ()
     ordered = _merged(parts).sort_by([("rows", "descending"), ("word", "ascending")])
     return tuple(ordered.column("word").slice(0, limit).to_pylist())
 
@@ -197,6 +206,22 @@ class Census:
         for column in (block.label, block.weight, block.columns[0]):
             self.digest = zlib.crc32(column.tobytes(), self.digest)
 
+    @classmethod
+    def merged(cls, parts: Sequence[Self]) -> Self:
+        """The census of rows that were counted in several parts; its digest is that of no pass, and is 0."""
+        some = [part for part in parts if part.rows]
+        first = some[0].first if some else {}
+        return cls(
+            rows=sum(part.rows for part in some),
+            frauds=sum(part.frauds for part in some),
+            weight=sum((part.weight for part in some), 0.0),
+            first={
+                position: value
+                for position, value in first.items()
+                if all(position in part.first and _same(part.first[position], value) for part in some)
+            },
+        )
+
     def constant(self, features: tuple[str, ...]) -> list[str]:
         """Features that say the same about every row."""
         return [features[position] for position in sorted(self.first)]
@@ -218,8 +243,19 @@ class Census:
             )
 
 
+def _same(first: np.float32, second: np.float32) -> bool:
+    return bool(first == second or (np.isnan(first) and np.isnan(second)))
+
+
 def _all(column: FloatColumn, value: np.float32) -> bool:
     return bool(np.isnan(column).all() if np.isnan(value) else (column == value).all())
+
+
+def as_numbers(table: pa.Table, features: tuple[str, ...], words: Mapping[str, tuple[str, ...]]) -> Block:
+    """Training rows as numbers."""
+    return Block(
+        float_columns(table, features, words), table.column(IS_FRAUD).to_numpy(), table.column(WEIGHT).to_numpy()
+    )
 
 
 @dataclass
@@ -240,11 +276,7 @@ class TrainingBlocks:
         held: list[Block] = []
         room = HELD_BYTES
         for table in self.rows:
-            block = Block(
-                float_columns(table, self.features, self.words),
-                table.column(IS_FRAUD).to_numpy(),
-                table.column(WEIGHT).to_numpy(),
-            )
+            block = as_numbers(table, self.features, self.words)
             census.add(block)
             room -= block.nbytes
             # From the first block on that finds no room, none is kept: the memory is the estimator's.

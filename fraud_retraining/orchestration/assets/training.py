@@ -17,6 +17,7 @@ from fraud_retraining.adapters.days.counts_in_memory import sized_counts_by_day
 from fraud_retraining.adapters.days.day_counts import measure_reference
 from fraud_retraining.adapters.days.known_labels import KnownLabels
 from fraud_retraining.adapters.days.monitoring_reports import profile_name, write_profile
+from fraud_retraining.adapters.days.spark_fit import fit_on_spark
 from fraud_retraining.adapters.days.window_rows import WindowRows
 from fraud_retraining.adapters.ledger.event_log import EventKeys
 from fraud_retraining.adapters.ledger.ledger import Ledger
@@ -326,7 +327,14 @@ def train(
     columns = [TRANSACTION_ID, *window.features]
     rows = WindowRows(resources.store, window.training, window.days.as_of, columns, known)
     on_round = _rounds(resources.progress, lease)
-    model = fit(settings.model, window.features, window.categorical, _watched(rows, lease), on_round=on_round)
+    if settings.model.trainer == "spark":
+        spark = resources.engine.spark
+        assert spark is not None
+        # Spark tells of no rounds; lease and budget are checked while it works.
+        model = fit_on_spark(settings.model, window, resources.store, spark, lease.hold)
+        resources.progress.advance(MODEL, 1)
+    else:
+        model = fit(settings.model, window.features, window.categorical, _watched(rows, lease), on_round=on_round)
     return resources.registry.log_model(
         run_id,
         model,

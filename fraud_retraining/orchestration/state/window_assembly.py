@@ -34,6 +34,8 @@ from fraud_retraining.orchestration.state.window_labels import WindowLabels
 from fraud_retraining.settings import Settings
 
 MODEL_CODE = ("ingestion", "features", "scoring", "training")
+SPARK_CODE, SPARK_LIBRARIES = ("spark_training",), ("pyspark",)
+"""What a fit on Spark depends on besides."""
 
 
 def model_fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint:
@@ -42,11 +44,14 @@ def model_fingerprint(window: TrainingWindow, settings: Settings) -> Fingerprint
     Raises:
         SettingsError: it is to be fitted on a GPU, and there is none.
     """
+    model = settings.model
+    on_spark = model.trainer == "spark"
+    libraries = (*fitting_libraries(model.estimator), *(SPARK_LIBRARIES if on_spark else ()))
     return fingerprint(
         window,
-        model=settings.model.model_copy(update={"threads": 0}),
-        code=code_version(*MODEL_CODE),
-        libraries=library_versions(fitting_libraries(settings.model.estimator)) | device_versions(settings.model),
+        model=model.model_copy(update={"threads": 0}),
+        code=code_version(*MODEL_CODE, *(SPARK_CODE if on_spark else ())),
+        libraries=library_versions(libraries) | device_versions(model),
         refit=settings.window.refit if settings.window.refit.enabled else None,
     )
 

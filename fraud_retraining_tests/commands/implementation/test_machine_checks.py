@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from fraud_retraining.commands.implementation import machine_checks
-from fraud_retraining.commands.implementation.diagnosis import State
+from fraud_retraining.commands.implementation.diagnosis import Answer, State
 from fraud_retraining.commands.implementation.machine_checks import (
     disk_answer,
     installed,
@@ -19,6 +19,7 @@ from fraud_retraining.commands.implementation.machine_checks import (
     write_problem,
 )
 from fraud_retraining.settings import Settings
+from fraud_retraining_tests.support.spark import needs_spark
 
 
 def test_the_projects_own_lock_pins_what_it_needs() -> None:
@@ -96,6 +97,19 @@ def test_a_gpu_is_looked_for_where_models_are_to_be_fitted_on_one() -> None:
     found = ask()
     assert name == "gpu"
     assert found.state is State.OK or "pip uninstall -y xgboost-cpu" in found.remedy
+
+
+@needs_spark
+def test_workers_of_a_fit_are_counted_against_the_cores_of_this_machine() -> None:
+    def answer(master: str, workers: int) -> Answer:
+        model = {"trainer": "spark", "trainer_workers": workers}
+        ((_, ask),) = machine_checks.spark_checks(Settings(model=model, engine={"kind": "spark", "master": master}))
+        return ask()
+
+    assert answer("local[3]", 3).found.endswith("fits by 3 workers at once")
+    assert answer("yarn", 900).state is State.OK, "only the cluster knows"
+    refused = answer("local[*]", 1000)
+    assert refused.state is State.FAIL and "1000 workers run at once" in refused.found
 
 
 def test_the_lock_file_holds_every_extra_but_the_build_for_cuda_and_spark() -> None:

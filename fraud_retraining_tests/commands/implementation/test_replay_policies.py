@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fraud_retraining.commands.implementation.replay_policies import PolicySettings, policies_of
+from fraud_retraining.commands.implementation.replay_policies import PolicySettings, fitting_here, policies_of
 from fraud_retraining.domain.values.errors import SettingsError
 from fraud_retraining.settings import Settings
 
@@ -88,3 +88,13 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, text: str, message: s
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no file of policies"):
         policies_of(tmp_path / "policies.yaml", Settings())
+
+
+def test_models_of_a_replay_are_fitted_here_whatever_estimator_a_policy_has(tmp_path: Path) -> None:
+    on_spark = {"trainer": "spark", "trainer_workers": 2, "seed": 9}
+    settings = Settings(model=on_spark, engine={"kind": "spark", "master": "yarn"})
+    here = fitting_here(settings)
+    assert (here.model, here.engine) == (Settings(model={"seed": 9}).model, settings.engine)
+    found = read(tmp_path, here, linear={"model": {"estimator": "logistic_regression"}})
+    assert {one.settings.model.trainer for one in found.values()} == {"local"}
+    assert fitting_here(here) is here

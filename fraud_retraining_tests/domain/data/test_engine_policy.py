@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from fraud_retraining.domain.data.engine_policy import EnginePolicy, config_problems
+from fraud_retraining.domain.data.engine_policy import EnginePolicy, config_problems, fit_problems, slots
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,30 @@ def test_other_options_are_sparks_own() -> None:
 
 def test_duckdb_computes_days_where_nothing_is_said() -> None:
     assert EnginePolicy().kind == "duckdb"
+
+
+@pytest.mark.parametrize(
+    ("master", "cpus", "cores", "found"),
+    [
+        ("local", "1", None, 1),
+        ("local[4,2]", "1", None, 4),
+        ("local[*]", "2", 8, 4),
+        ("local[*]", "1", None, None),
+        ("local-cluster[2,3,1024]", "2", None, 2),
+        ("yarn", "1", 8, None),
+        ("local[4]", "many", None, None),
+    ],
+)
+def test_tasks_that_a_master_runs_at_once(master: str, cpus: str, cores: int | None, found: int | None) -> None:
+    engine = EnginePolicy(kind="spark", master=master, config={"spark.task.cpus": cpus})
+    assert slots(engine, cores) == found
+
+
+def test_a_fit_needs_all_its_workers_at_once() -> None:
+    cluster = EnginePolicy(kind="spark", master="local-cluster[2,1,1024]")
+    assert fit_problems(cluster, 2) == []
+    assert "3 workers run at once" in fit_problems(cluster, 3)[0]
+    assert fit_problems(EnginePolicy(kind="spark"), 9) == [], "the cores of the machine are for doctor to count"
+    assert "runs 8 tasks" in fit_problems(EnginePolicy(kind="spark"), 9, cores=8)[0]
+    growing = EnginePolicy(kind="spark", master="yarn", config={"spark.dynamicAllocation.enabled": "True"})
+    assert "fixed number of executors" in fit_problems(growing, 2)[0]

@@ -1,7 +1,7 @@
 """The sentence of a replay, and what it cannot know."""
 
 from fraud_retraining.domain.labels.policy import LabelPolicy
-from fraud_retraining.domain.replay.conclusion import best, conclusion, limits
+from fraud_retraining.domain.replay.conclusion import best, conclusion, limits, trainer_limit
 from fraud_retraining_tests.support.replay_results import result_of
 
 
@@ -52,3 +52,8 @@ def test_a_replay_says_that_it_waits_for_no_labels_of_a_feed() -> None:
     assert "no decision waits for the labels of its day" in known(feed)
     for other in (feed.model_copy(update={"wait_days": 0}), LabelPolicy(use="as_known")):
         assert "waits" not in known(other)
+
+
+def test_a_replay_says_that_it_fits_here_where_retrains_do_not() -> None:
+    assert trainer_limit("local") == ()
+    assert "The replay fits them here" in trainer_limit("spark")[0]

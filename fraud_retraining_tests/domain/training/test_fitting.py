@@ -101,6 +101,31 @@ def test_every_unknown_and_impossible_parameter_is_named_at_once(estimator):
     assert all(f"{name}: Input should be greater" in message for name in wrong)
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"trainer_workers": None}, "needs trainer_workers"),
+        ({"estimator": "logistic_regression"}, "fits xgboost alone, and estimator is logistic_regression"),
+        ({"params": {"device": "cuda"}}, "fits on processors"),
+        ({"params": {"n_jobs": 4}}, "no parameter n_jobs"),
+        ({"params": {"enable_categorical": True}}, "no parameter enable_categorical"),
+        ({"params": {"early_stopping_rounds": 5}}, "no parameter early_stopping_rounds"),
+        ({"threads": 4}, "spark.task.cpus"),
+        ({"trainer": "local"}, "trainer_workers says nothing without trainer: spark"),
+    ],
+)
+def test_what_a_fit_on_spark_cannot_take_is_refused_by_name(changes, problem):
+    with pytest.raises(ValidationError) as refusal:
+        ModelPolicy.model_validate({"trainer": "spark", "trainer_workers": 2} | changes)
+    assert problem in str(refusal.value)
+
+
+def test_trainer_and_workers_are_part_of_a_model_and_change_none_that_is_fitted_here():
+    spark = [ModelPolicy(trainer="spark", trainer_workers=workers).model_dump() for workers in (2, 3)]
+    assert {"trainer", "trainer_workers"}.isdisjoint(ModelPolicy().model_dump())
+    assert [(one["trainer"], one["trainer_workers"]) for one in spark] == [("spark", 2), ("spark", 3)]
+
+
 def test_parameters_override_the_defaults_by_name():
     model = fit(policy(max_depth=2), NUMERIC, (), given_in(TRAINING))
     assert model.params["max_depth"] == 2

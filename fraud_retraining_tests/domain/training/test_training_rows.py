@@ -1,6 +1,7 @@
 """The rows of a fit: cut in any way, sampled by id, refused when nothing can be learned from them."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,15 @@ from fraud_retraining.domain.training.estimators.base import MAX_CATEGORIES
 from fraud_retraining.domain.training.fitting import (
     fit,
 )
-from fraud_retraining.domain.training.training_rows import BLOCK_ROWS, TrainingRows
+from fraud_retraining.domain.training.training_rows import (
+    BLOCK_ROWS,
+    Census,
+    TrainingRows,
+    as_numbers,
+    category_counts,
+    most_frequent,
+    vocabularies,
+)
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining_tests.support.training_transactions import (
     ESTIMATORS,
@@ -77,6 +86,36 @@ def test_the_vocabulary_is_the_most_frequent_categories_ties_in_the_order_of_the
     table = transactions(rows)
     table = changed(table, "city", words * 20)
     assert fit(policy(), FEATURES, ("city",), given_in(table, 7)).vocabularies == {"city": ("z", "a", "b")}
+
+
+def rows_of(table: pa.Table) -> TrainingRows:
+    return TrainingRows(given_in(table), FEATURES, ("city",), None, 7)
+
+
+def census_of(table: pa.Table, words: dict[str, tuple[str, ...]]) -> Census:
+    census = Census()
+    for block in rows_of(table):
+        census.add(as_numbers(block, FEATURES, words))
+    return census
+
+
+@pytest.mark.parametrize("cuts", [(0, 8000), (0, 3000, 3000, 8000), (0, 1, 7999, 8000)])
+def test_rows_that_are_counted_in_parts_are_counted_as_a_whole(cuts):
+    constant = np.full(8000, np.nan)
+    whole = changed(changed(TRAINING, NUMERIC[0], constant), NUMERIC[1], np.repeat([1.0, 2.0], [3000, 5000]))
+    parts = [whole.slice(first, last - first) for first, last in pairwise(cuts)]
+    words = vocabularies(rows_of(whole), 5)
+    assert most_frequent([category_counts(rows_of(part)) for part in parts], 5) == words
+    merged, at_once = Census.merged([census_of(part, words) for part in parts]), census_of(whole, words)
+    assert (merged.rows, merged.frauds) == (at_once.rows, at_once.frauds)
+    assert merged.weight == pytest.approx(at_once.weight)
+    assert merged.constant(FEATURES) == at_once.constant(FEATURES) == [NUMERIC[0]]
+
+
+def test_parts_without_rows_teach_nothing():
+    none = Census.merged([census_of(TRAINING.slice(0, 0), {"city": ()})])
+    with pytest.raises(DataInvalid, match="no rows"):
+        none.refuse_if_degenerate(FEATURES)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -3,7 +3,7 @@
 XGBoost passes over the rows several times and never holds them all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -150,11 +150,7 @@ class XGBoost(Estimator[XGBoostParams]):
         """
         import xgboost
 
-        given = parameters.model_dump()
-        rounds = given.pop("n_estimators")
-        # XGBoost takes the fraud rate of the training rows only when the parameter is absent.
-        if given["base_score"] is None:
-            del given["base_score"]
+        rounds = parameters.n_estimators
         # `max_bin` has to be the same here and in the parameters, or training refuses the matrix.
         matrix = xgboost.QuantileDMatrix(
             _block_iterator(blocks),
@@ -164,9 +160,8 @@ class XGBoost(Estimator[XGBoostParams]):
         )
         booster = xgboost.train(
             {
-                **given,
+                **booster_parameters(parameters),
                 "objective": "binary:logistic",
-                "tree_method": "hist",
                 "seed": options.seed,
                 "nthread": options.threads,
             },
@@ -193,12 +188,25 @@ class XGBoost(Estimator[XGBoostParams]):
         return BoosterCore(booster, features)
 
 
+def booster_parameters(parameters: XGBoostParams) -> dict[str, Any]:
+    """Parameters of the trees, under XGBoost's names; the number of rounds is none of them."""
+    given = parameters.model_dump(exclude={"n_estimators"})
+    # XGBoost takes the fraud rate of the training rows only when the parameter is absent.
+    if given["base_score"] is None:
+        del given["base_score"]
+    return {**given, "tree_method": "hist"}
+
+
+def feature_types(features: Sequence[str], words: Collection[str]) -> list[str]:
+    """XGBoost's type of each feature, which the booster keeps: "c" of those with a vocabulary, "q" of numbers."""
+    return ["c" if name in words else "q" for name in features]
+
+
 def _block_iterator(blocks: Blocks) -> Any:
     """The blocks as an iterator of XGBoost."""
     import xgboost
 
-    # "c" marks categories, "q" numbers; the booster keeps them for scoring.
-    kinds = ["c" if name in blocks.words else "q" for name in blocks.features]
+    kinds = feature_types(blocks.features, blocks.words)
 
     class BlockIterator(xgboost.DataIter):
         def __init__(self) -> None:
