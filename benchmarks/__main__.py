@@ -7,6 +7,7 @@ BENCHMARKS = (
     "data_stage",
     "features_of_a_day",
     "spark_features",
+    "spark_training",
     "label_day",
     "live_scoring",
     "drift_of_a_day",
