@@ -96,8 +96,26 @@ def _engine_problems(settings: "Settings") -> list[str]:
         if uri is not None and uri.startswith(SCHEME)
     ]
     if settings.engine.kind != "spark":
+        return ["engine.submit starts Spark jobs: set engine.kind: spark"] if settings.engine.submit is not None else []
+    return [
+        *(f"engine.kind: spark reads folders and S3, and {key} is a table of Athena" for key in tables),
+        *_submit_problems(settings),
+    ]
+
+
+def _submit_problems(settings: "Settings") -> list[str]:
+    """A job runs on machines that have no folder and no profile of this one."""
+    if settings.engine.submit is None:
         return []
-    return [f"engine.kind: spark reads folders and S3, and {key} is a table of Athena" for key in tables]
+    places = {"lake.uri": settings.lake_uri, "store.uri": settings.store_uri, "labels.uri": settings.labels.uri}
+    problems = [
+        f"engine.submit needs {key} on S3, and it is {uri}: the job cannot reach a folder"
+        for key, uri in places.items()
+        if uri is not None and "://" not in uri
+    ]
+    if settings.lake.s3.profile is not None:
+        problems.append("engine.submit: a job knows no profile: unset lake.s3.profile, and use the environment")
+    return problems
 
 
 def _trainer_problems(settings: "Settings") -> list[str]:

@@ -431,6 +431,46 @@ class TestTableOfAthena:
             open_lake(load_settings(written(tmp_path, {"labels": feed})))
 
 
+class TestSubmittedJobs:
+    JOB: ClassVar[dict[str, str]] = {"kind": "glue", "job": "days", "bucket": "messages"}
+    EMR: ClassVar[dict[str, str]] = {
+        "kind": "emr_serverless",
+        "application": "00f1",
+        "role": "arn:aws:iam::1:role/days",
+        "entry_point": "s3://code/days_job.py",
+        "bucket": "messages",
+    }
+    ON_S3: ClassVar[dict[str, Any]] = {"lake": {"uri": "s3://lake"}, "store": {"uri": "s3://store"}}
+
+    @pytest.mark.parametrize("job", [JOB, EMR])
+    def test_they_need_spark_and_places_that_a_job_reaches(self, tmp_path: Path, job: dict[str, str]) -> None:
+        engine = {"engine": {"kind": "spark", "submit": job}}
+        assert load_settings(written(tmp_path, {**self.ON_S3, **engine})).engine.submit is not None
+        said = str(refused(tmp_path, {**engine, "lake": {"uri": "/lake", "s3": {"profile": "mine"}}}))
+        assert "needs lake.uri on S3, and it is /lake" in said
+        assert "needs store.uri on S3" in said
+        assert "unset lake.s3.profile" in said
+        assert "set engine.kind: spark" in str(refused(tmp_path, {**self.ON_S3, "engine": {"submit": job}}))
+        fitted = {"model": {"trainer": "spark", "trainer_workers": 2}}
+        assert "set model.trainer: local" in str(refused(tmp_path, {**self.ON_S3, **engine, **fitted}))
+
+    @pytest.mark.parametrize(
+        ("job", "said"),
+        [
+            ({**JOB, "kind": "emr"}, "emr_serverless"),
+            ({**JOB, "bucket": "s3://messages"}, "bucket"),
+            ({**JOB, "role": "x"}, "role"),
+            ({**EMR, "role": "days"}, "role"),
+            ({**EMR, "entry_point": "days_job.py"}, "entry_point"),
+            ({**EMR, "spark_parameters": "--conf spark.x.password=hunter2"}, "holds a secret"),
+        ],
+    )
+    def test_what_is_missing_or_wrong_is_named(self, tmp_path: Path, job: dict[str, str], said: str) -> None:
+        message = str(refused(tmp_path, {**self.ON_S3, "engine": {"kind": "spark", "submit": job}}))
+        assert said in message
+        assert "hunter2" not in message
+
+
 # Several models
 
 TWO = """

@@ -69,6 +69,7 @@ MODEL_TAG = "fraud_retraining/model"
 """The name of the model that a run is about; runs of days that several models share name none."""
 POD_TAG = "dagster-k8s/config"
 IMPORTED_TAG = "fraud_retraining/imported"
+SPARK_JOB_TAG = "fraud_retraining/spark_job"
 """The fingerprint of the imported model that a run is about; the ledger has to know it."""
 PARTITION_TAG = "dagster/partition"
 PRIORITY_TAG = "dagster/priority"
@@ -144,6 +145,7 @@ __all__ = [
     "SCORED",
     "SHADOW",
     "SKEW",
+    "SPARK_JOB_TAG",
     "TRANSACTIONS",
     "TRIGGER_TAG",
     "WINDOW",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fraud_retraining.adapters.storage.lake import Lake, LakeLocation
     from fraud_retraining.adapters.storage.locations import Location
     from fraud_retraining.adapters.storage.spark_days import SparkDays
+    from fraud_retraining.adapters.storage.spark_jobs import JobService
     from fraud_retraining.adapters.storage.store import Store
     from fraud_retraining.services.delivery import Notifier
 
@@ -147,6 +148,32 @@ def athena_client(settings: Settings) -> Any:
     return session.client("athena", endpoint_url=table.endpoint if table else None, config=limits)
 
 
+def job_service(settings: Settings) -> "JobService":
+    """The service that runs the jobs which make days.
+
+    Raises:
+        SettingsError: no job is submitted by these settings.
+    """
+    import boto3
+    from botocore.config import Config
+
+    from fraud_retraining.adapters.storage.spark_jobs import EmrServerlessJobs, GlueJobs
+    from fraud_retraining.domain.data.submit_policy import EmrServerlessPolicy
+
+    submit, policy = settings.engine.submit, settings.lake.s3
+    if submit is None:
+        raise SettingsError("engine.submit is not set", remedy="set it, or let this process be the driver.")
+    session = boto3.Session(region_name=policy.region)
+    config = Config(
+        connect_timeout=policy.transfer.connect_seconds,
+        read_timeout=policy.transfer.read_seconds,
+        retries={"mode": "standard", "max_attempts": policy.max_attempts},
+    )
+    if isinstance(submit, EmrServerlessPolicy):
+        return EmrServerlessJobs(submit, session.client("emr-serverless", endpoint_url=submit.endpoint, config=config))
+    return GlueJobs(submit, session.client("glue", endpoint_url=submit.endpoint, config=config))
+
+
 def _open_label_feed(settings: Settings) -> "Lake | None":
     """The label feed, where there is one: folders by the day known, as in the lake."""
     from fraud_retraining.adapters.storage.lake import EARLIEST, Lake, Naming
@@ -205,7 +232,8 @@ def open_engine(settings: Settings) -> "Engine":
         memory_limit=settings.engine.memory_limit or default_memory_limit(usable_memory()),
         threads=settings.engine.threads,
         temp_directory=settings.home / "scratch" / "engine",
-        spark=_open_spark(settings) if settings.engine.kind == "spark" else None,
+        # Where jobs are submitted, they are the driver, and neither PySpark nor Java has to be here.
+        spark=_open_spark(settings) if settings.engine.kind == "spark" and settings.engine.submit is None else None,
     )
 
 

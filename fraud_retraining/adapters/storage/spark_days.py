@@ -206,7 +206,7 @@ class SparkDays:
     @property
     def is_local(self) -> bool:
         """Whether Spark runs in one process on this machine, which will never have more room."""
-        return LOCAL.match(self._options.master) is not None
+        return LOCAL.match(self._options.master or "") is not None
 
     def slots(self) -> int:
         """How many tasks Spark can run at once, as it is now: executors of a cluster come one by one."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LEAST_JAVA = 17
 JAVA_SECONDS = 30
 APPLICATION = "fraud_retraining"
+GATEWAY = "PYSPARK_GATEWAY_PORT"
 _MARK = "fraud_retraining-error:"
 _VERSION = re.compile(r'version "(\d+)')
 
@@ -45,9 +46,12 @@ LOCAL_DEFAULTS = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": 
 
 
 class SparkOptions(NamedTuple):
-    """How Spark is started: its master, options of the user, and a folder of this machine for what it spills."""
+    """How Spark is started: its master, options of the user, and a folder of this machine for what it spills.
 
-    master: str
+    Without a master this process is a driver that spark-submit or a service has started, and said what it runs on.
+    """
+
+    master: str | None
     config: Mapping[str, str]
     scratch: Path
 
@@ -79,6 +83,9 @@ def require_spark() -> None:
             "engine.kind is spark, and PySpark is not installed",
             remedy='pip install "fraud_retraining[spark]", here and on every worker; or set engine.kind: duckdb.',
         )
+    if GATEWAY in os.environ:
+        # spark-submit has started this process, so its Java runs.
+        return
     version = java_version()
     if version is None or version < LEAST_JAVA:
         found = "there is none" if version is None else f"this is Java {version}"
@@ -91,14 +98,18 @@ def require_spark() -> None:
 
 def options_of(options: SparkOptions) -> dict[str, str]:
     """Every option that Spark is started with, the user's above our defaults and below what is fixed."""
-    local = LOCAL_DEFAULTS if options.master.startswith("local") else {}
+    own = {} if options.master is None else {"spark.local.dir": str(options.scratch)}
     chosen = {
         **DEFAULTS,
-        **local,
-        "spark.local.dir": str(options.scratch),
+        **(LOCAL_DEFAULTS if _is_local(options) else {}),
+        **own,
         "spark.sql.warehouse.dir": str(options.scratch / "warehouse"),
     }
     return {**chosen, **options.config, **FIXED_OPTIONS}
+
+
+def _is_local(options: SparkOptions) -> bool:
+    return options.master is not None and options.master.startswith("local")
 
 
 def start_spark(options: SparkOptions) -> "SparkSession":
@@ -116,26 +127,27 @@ def start_spark(options: SparkOptions) -> "SparkSession":
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     # Otherwise Spark announces itself by the name of this machine, which need not resolve.
-    if options.master.startswith("local"):
+    if _is_local(options):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     options.scratch.mkdir(parents=True, exist_ok=True)
-    builder = SparkSession.builder.master(options.master).appName(APPLICATION)
+    builder = SparkSession.builder.appName(APPLICATION)
+    if options.master is not None:
+        builder = builder.master(options.master)
+    where = options.master or "the master of spark-submit"
     for name, value in options_of(options).items():
         builder = builder.config(name, value)
     try:
         session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise DependencyUnreachable(
-            f"Spark at {options.master} could not be started",
+            f"Spark at {where} could not be started",
             culprits=[_first_line(error)],
             remedy="look at engine.master and engine.config; fraud-retraining doctor says what is missing.",
         ) from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "py4j":
             raise
-        raise DependencyUnreachable(
-            f"Spark at {options.master} could not be started", culprits=[_first_line(error)]
-        ) from error
+        raise DependencyUnreachable(f"Spark at {where} could not be started", culprits=[_first_line(error)]) from error
     return session
 
 

@@ -54,7 +54,9 @@ def gpu_checks(settings: Settings) -> list[Check]:
 
 def spark_checks(settings: Settings) -> list[Check]:
     """The check of PySpark and Java, where days are made by Spark."""
-    return [Check("spark", lambda: _spark(settings))] if settings.engine.kind == "spark" else []
+    engine = settings.engine
+    # Where jobs are submitted, PySpark and Java are theirs.
+    return [Check("spark", lambda: _spark(settings))] if engine.kind == "spark" and engine.submit is None else []
 
 
 def _spark(settings: Settings) -> Answer:

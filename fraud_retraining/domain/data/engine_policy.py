@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from fraud_retraining.domain.data.submit_policy import SubmitPolicy
 from fraud_retraining.domain.values.base import Policy
 from fraud_retraining.domain.values.redaction import is_secret_name, redact
 
@@ -42,13 +43,17 @@ class EnginePolicy(Policy):
     kind: Literal["duckdb", "spark"] = Field(
         "duckdb", description="duckdb, in this process; or spark, which needs the extra spark and Java."
     )
-    master: str = Field(
+    master: str | None = Field(
         "local[*]",
         pattern=r"^(local(\[(\*|\d+)(,\d+)?\])?|local-cluster\[\d+,\d+,\d+\]|spark://\S+|yarn|k8s://\S+)$",
-        description="Spark's master: local[4], spark://host:7077, yarn, k8s://https://host.",
+        description="Spark's master: local[4], spark://host:7077, yarn, k8s://https://host; null: spark-submit's.",
     )
     config: dict[str, str] = Field(
         {}, description="Options of Spark by name, such as {spark.executor.memory: 8g}; no secrets."
+    )
+    submit: SubmitPolicy | None = Field(
+        None,
+        description="A service whose jobs make days (kind: emr_serverless or glue); null: this process is the driver.",
     )
     memory_limit: str | None = Field(
         None,
@@ -96,7 +101,7 @@ def slots(engine: EnginePolicy, cores: int | None = None) -> int | None:
     >>> slots(EnginePolicy(kind="spark", master="local-cluster[2,4,1024]", config={"spark.task.cpus": "2"}))
     4
     """
-    found = _ON_THIS_MACHINE.fullmatch(engine.master)
+    found = _ON_THIS_MACHINE.fullmatch(engine.master or "")
     cpus = engine.config.get(TASK_CPUS, "1")
     if found is None or not cpus.isdecimal() or not int(cpus):
         return None
@@ -114,6 +119,8 @@ def fit_problems(engine: EnginePolicy, workers: int, cores: int | None = None) -
     """
     if engine.kind != "spark":
         return ["model.trainer: spark needs engine.kind: spark; set it, or model.trainer: local"]
+    if engine.submit is not None:
+        return ["engine.submit makes days, and fits none: set model.trainer: local"]
     problems = []
     if engine.config.get(DYNAMIC, "").lower() == "true":
         problems.append(

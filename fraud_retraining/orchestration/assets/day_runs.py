@@ -11,20 +11,29 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
-from fraud_retraining.adapters.storage.store import Partition
+from fraud_retraining.adapters.storage.engine import Engine
+from fraud_retraining.adapters.storage.lake import Lake
+from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.domain.data.refused_days import problem_lines, remedy_of
 from fraud_retraining.domain.values.digests import digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.names import own_key
 from fraud_retraining.orchestration.partitions import days_of
+from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.state.monitoring import NotMade
+from fraud_retraining.settings import Settings
 
 COLUMN_LINEAGE = "dagster/column_lineage"
 
 
 def _nothing_ahead(days: Sequence[date]) -> None:
     """For engines that make each day when its turn comes."""
+
+
+def _nothing_stale(days: Sequence[date]) -> list[date]:
+    """For assets that no job makes."""
+    return []
 
 
 def _settle_nothing(done: list[Partition]) -> None:
@@ -34,13 +43,25 @@ def _settle_nothing(done: list[Partition]) -> None:
 class DayWork(NamedTuple):
     """How an asset is made for a day, the metadata of a made day, and what is done once with all of them.
 
-    `ahead` gets the days of the run before the first of them is made: Spark computes them together.
+    `ahead` gets the days of the run before the first of them is made: Spark computes them together. `stale` are those
+    of some days that `refresh` would make; a day that it would refuse before is none of them.
     """
 
     refresh: Callable[[date], Partition]
     metadata: Callable[[Partition], dict[str, Any]]
     settle: Callable[[list[Partition]], None] = _settle_nothing
     ahead: Callable[[Sequence[date]], None] = _nothing_ahead
+    stale: Callable[[Sequence[date]], list[date]] = _nothing_stale
+
+
+@dataclass(frozen=True)
+class DayParts(ResourceBundle):
+    """What days are made with."""
+
+    settings: Settings
+    lake: Lake
+    store: Store
+    engine: Engine
 
 
 def materialize_days(

@@ -28,6 +28,7 @@ from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import AMOUNT, IS_FRAUD, LABELLED_AT, TIMESTAMP, TRANSACTION_ID
 from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
+from fraud_retraining.orchestration.assets.submitted_days import made_by_jobs
 from fraud_retraining.orchestration.names import (
     ENTITY_DAYS,
     ENTITY_LABEL_DAYS,
@@ -73,9 +74,9 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
         """Per entity and day: count, sums, maximum, last time, labels and frauds; later days read only this."""
-        inventory = Inventory(store, settings, days_of(context), made=(ENTITY_DAYS,))
-        makers = EntityDays(store, engine, inventory)
-        work = DayWork(makers.refresh, _entity_metadata, ahead=makers.ahead)
+        work = made_by_jobs(
+            context, ENTITY_DAYS, lambda: entity_days_work(days_of(context), settings, store, engine), settings
+        )
         yield from materialize_days(context, ENTITY_DAYS, work, progress)
 
     @dg.asset(
@@ -103,15 +104,25 @@ def build_assets(partitions: dg.PartitionsDefinition, plan: FeaturePlan) -> list
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
         """Point-in-time features of every transaction of the day: nothing from at or after it."""
-        days = days_of(context)
-        inventory = Inventory(
-            store, settings, {*days, *(d for day in days for d in lookback(plan, day))}, made=(FEATURES,)
+        work = made_by_jobs(
+            context, FEATURES, lambda: features_work(days_of(context), settings, store, engine), settings
         )
-        makers = Features(store, engine, inventory)
-        work = DayWork(makers.refresh, _features_metadata, ahead=makers.ahead)
         yield from materialize_days(context, FEATURES, work, progress)
 
     return [entity_days, transaction_features]
+
+
+def entity_days_work(days: Sequence[date], settings: Settings, store: Store, engine: Engine) -> DayWork:
+    """How `entity_days` are made."""
+    makers = EntityDays(store, engine, Inventory(store, settings, days, made=(ENTITY_DAYS,)))
+    return DayWork(makers.refresh, _entity_metadata, ahead=makers.ahead, stale=makers.stale)
+
+
+def features_work(days: Sequence[date], settings: Settings, store: Store, engine: Engine) -> DayWork:
+    """How `transaction_features` are made."""
+    read = {*days, *(earlier for day in days for earlier in lookback(settings.feature_plan, day))}
+    makers = Features(store, engine, Inventory(store, settings, read, made=(FEATURES,)))
+    return DayWork(makers.refresh, _features_metadata, ahead=makers.ahead, stale=makers.stale)
 
 
 def require_checked(inventory: Inventory, days: list[date]) -> None:
@@ -138,10 +149,14 @@ class EntityDays:
     inventory: Inventory
     made: dict[date, dict[str, SparkPart]] = field(default_factory=dict)
 
+    def stale(self, days: Sequence[date]) -> list[date]:
+        """Those of some days that have to be made, and can be."""
+        return [day for day in days if self._is_stale(day)]
+
     def ahead(self, days: Sequence[date]) -> None:
         """Computes the days that are stale on Spark, where that is the engine; nothing is committed."""
         spark, inventory = self.engine.spark, self.inventory
-        stale = [day for day in days if self._is_stale(day)]
+        stale = self.stale(days)
         if spark is None or not stale:
             return
         files = {day: {TODAY: self.store.objects([inventory.transactions[day]], "rows")} for day in stale}
@@ -216,10 +231,14 @@ class Features:
     inventory: Inventory
     made: dict[date, SparkPart] = field(default_factory=dict)
 
+    def stale(self, days: Sequence[date]) -> list[date]:
+        """Those of some days that have to be made, and can be."""
+        return [day for day in days if self._is_stale(day)]
+
     def ahead(self, days: Sequence[date]) -> None:
         """Computes the days that are stale on Spark, where that is the engine; nothing is committed."""
         spark = self.engine.spark
-        stale = [day for day in days if self._is_stale(day)]
+        stale = self.stale(days)
         if spark is None or not stale:
             return
         files = {day: _tables(day, self.store.objects, self.inventory) for day in stale}

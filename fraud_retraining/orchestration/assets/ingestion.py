@@ -32,13 +32,14 @@ from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.digests import ColumnDigests, digest
 from fraud_retraining.domain.values.errors import DataInvalid, RetrainingError, SettingsError
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY, TRANSACTION_ID
-from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
+from fraud_retraining.orchestration.assets.day_runs import DayParts, DayWork, materialize_days
+from fraud_retraining.orchestration.assets.submitted_days import made_by_jobs
 from fraud_retraining.orchestration.names import (
     RAW,
     TRANSACTIONS,
 )
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of
-from fraud_retraining.orchestration.resources import ResourceBundle, ledger_of, open_registry
+from fraud_retraining.orchestration.resources import ledger_of, open_registry
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.inventory import (
@@ -53,13 +54,9 @@ LONGEST_REACH = timedelta(days=100)
 
 
 @dataclass(frozen=True)
-class IngestionResources(ResourceBundle):
+class IngestionResources(DayParts):
     """Resources of `transactions`."""
 
-    settings: Settings
-    lake: Lake
-    store: Store
-    engine: Engine
     progress: Progress
     registry: Registry
     ledger: Ledger
@@ -88,16 +85,45 @@ def build_assets(partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinitio
     def transactions(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         """Canonical rows of the day: one a transaction id, sorted; rejected rows beside them with the reason."""
         resources = IngestionResources.of(context)
-        ingestion = DayIngestion.of_days(days_of(context), resources.lake, resources.store, resources.settings)
-        work = DayWork(
-            refresh=partial(_ingest_day, ingestion=ingestion, resources=resources, log_event=context.log_event),
-            metadata=_metadata,
-            ahead=partial(_ingest_ahead, ingestion=ingestion, resources=resources),
-            settle=partial(_mark_rewritten, before=ingestion.before, resources=resources, warn=context.log.warning),
+        work = made_by_jobs(
+            context,
+            TRANSACTIONS,
+            lambda: transactions_work(
+                days_of(context),
+                resources,
+                context.log_event,
+                partial(_mark_rewritten, resources=resources, warn=context.log.warning),
+            ),
+            resources.settings,
         )
         yield from materialize_days(context, TRANSACTIONS, work, resources.progress)
 
     return [raw, transactions]
+
+
+def _unseen(event: dg.AssetObservation) -> None:
+    """For jobs: what arrived is reported by the step that waits for them."""
+
+
+def _unmarked(done: Sequence[Partition], *, before: Mapping[date, Partition]) -> None:
+    """For jobs: models are marked by the step that waits for them."""
+
+
+def transactions_work(
+    days: Sequence[date],
+    parts: DayParts,
+    log_event: Callable[[dg.AssetObservation], None] = _unseen,
+    rewritten: Callable[..., None] = _unmarked,
+) -> DayWork:
+    """How `transactions` are made; `rewritten` gets the days that were made, and what they were before."""
+    ingestion = DayIngestion.of_days(days, parts.lake, parts.store, parts.settings)
+    return DayWork(
+        refresh=partial(_ingest_day, ingestion=ingestion, resources=parts, log_event=log_event),
+        metadata=_metadata,
+        ahead=partial(_ingest_ahead, ingestion=ingestion, resources=parts),
+        stale=ingestion.stale,
+        settle=partial(rewritten, before=ingestion.before),
+    )
 
 
 @dataclass(frozen=True)
@@ -124,12 +150,17 @@ class DayIngestion:
         before = {day: record for day in days if (record := inventory.before(day)) is not None}
         return cls(lake.days(around), inventory, before, reach)
 
+    def stale(self, days: Sequence[date]) -> list[date]:
+        """Those of some days whose files are new or changed, or that were ingested by other rules."""
+        wanted = set(self.inventory.stale_transactions(self.arrived))
+        return [day for day in days if day in wanted]
+
 
 def _ingest_day(
     day: date,
     *,
     ingestion: DayIngestion,
-    resources: IngestionResources,
+    resources: DayParts,
     log_event: Callable[[dg.AssetObservation], None],
 ) -> Partition:
     """The partition of a day; a day that is refused is remembered, so that it is not tried again until it changes."""
@@ -239,11 +270,10 @@ def _ingest_here(of: DayInput, resources: LakeToStore) -> Ingested:
     return ingest(query, mapping, arrival=arrival, ignored=source.ignored, part_types=source.part_types)
 
 
-def _ingest_ahead(days: Sequence[date], *, ingestion: DayIngestion, resources: IngestionResources) -> None:
+def _ingest_ahead(days: Sequence[date], *, ingestion: DayIngestion, resources: DayParts) -> None:
     """Reads the days that are stale on Spark, where that is the engine; nothing is committed."""
     spark, inventory = resources.engine.spark, ingestion.inventory
-    wanted = set(inventory.stale_transactions(ingestion.arrived))
-    stale = {day: ingestion.arrived[day] for day in days if day in wanted}
+    stale = {day: ingestion.arrived[day] for day in ingestion.stale(days)}
     if spark is None or not stale:
         return
     beside = {day: _types_beside(inventory.beside(day, ingestion.arrived, ingestion.reach)) for day in stale}

@@ -18,7 +18,6 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from fraud_retraining.adapters.storage.engine import Engine, PreparedQuery, read_schemas
-from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.spark_days import Finish
 from fraud_retraining.adapters.storage.spark_ingestion import see_days
 from fraud_retraining.adapters.storage.spark_parts import SparkPart, put_part
@@ -41,10 +40,10 @@ from fraud_retraining.domain.values.days import THIS_DAY, Day, by_day, day_of
 from fraud_retraining.domain.values.digests import ColumnDigests, digest, table_digest
 from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.domain.values.schemas import IS_FRAUD, LABELLED_AT, PROPENSITY, TIMESTAMP, TRANSACTION_ID
-from fraud_retraining.orchestration.assets.day_runs import DayWork, materialize_days
+from fraud_retraining.orchestration.assets.day_runs import DayParts, DayWork, materialize_days
+from fraud_retraining.orchestration.assets.submitted_days import made_by_jobs
 from fraud_retraining.orchestration.names import ENTITY_LABEL_DAYS, LABELS, TRANSACTIONS
 from fraud_retraining.orchestration.partitions import BACKFILL_DAYS_IN_ONE_RUN, days_of, looking_back
-from fraud_retraining.orchestration.resources import ResourceBundle
 from fraud_retraining.orchestration.runs.progress import Progress
 from fraud_retraining.orchestration.runs.step_retries import retried
 from fraud_retraining.orchestration.state.label_days import LabelInventory
@@ -56,13 +55,9 @@ FEED, TRANSACTION_ROWS, EARLIER_EVENTS = "feed", "transactions", "earlier"
 
 
 @dataclass(frozen=True)
-class LabelResources(ResourceBundle):
+class LabelResources(DayParts):
     """Resources of `labels`."""
 
-    settings: Settings
-    lake: Lake
-    store: Store
-    engine: Engine
     progress: Progress
 
 
@@ -84,13 +79,7 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
     def labels(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         """What became known on the day: one row a transaction whose label changed; labels that do not count apart."""
         resources = LabelResources.of(context)
-        inventory = LabelInventory.of(days_of(context), resources.settings, resources.store, resources.lake.label_feed)
-        made: dict[date, WrittenLabels] = {}
-        work = DayWork(
-            partial(refresh_labels, inventory=inventory, resources=resources, made=made),
-            _metadata,
-            ahead=partial(_carried_ahead, inventory=inventory, resources=resources, made=made),
-        )
+        work = made_by_jobs(context, LABELS, lambda: labels_work(days_of(context), resources), resources.settings)
         yield from materialize_days(context, LABELS, work, resources.progress)
 
     @dg.asset(
@@ -110,15 +99,37 @@ def build_assets(partitions: dg.PartitionsDefinition, settings: Settings) -> lis
         progress: dg.ResourceParam[Progress],
     ) -> Iterator[dg.MaterializeResult]:
         """Per entity, day known and day of the transactions: frauds that became known, less those taken back."""
-        inventory = LabelInventory.of(days_of(context), settings, store, None)
-        makers = LabelSums(store, engine, inventory)
-        work = DayWork(makers.refresh, _sums_metadata, ahead=makers.ahead)
+        work = made_by_jobs(
+            context, ENTITY_LABEL_DAYS, lambda: label_sums_work(days_of(context), settings, store, engine), settings
+        )
         yield from materialize_days(context, ENTITY_LABEL_DAYS, work, progress)
 
     return [labels, entity_label_days]
 
 
 # ---------------------------------------------------------------- labels
+
+
+def labels_work(days: Sequence[date], parts: DayParts) -> DayWork:
+    """How `labels` are made."""
+    inventory = LabelInventory.of(days, parts.settings, parts.store, parts.lake.label_feed)
+    made: dict[date, WrittenLabels] = {}
+    return DayWork(
+        partial(refresh_labels, inventory=inventory, resources=parts, made=made),
+        _metadata,
+        ahead=partial(_carried_ahead, inventory=inventory, resources=parts, made=made),
+        stale=partial(_stale_labels, inventory=inventory),
+    )
+
+
+def _stale_labels(days: Sequence[date], *, inventory: LabelInventory) -> list[date]:
+    """Those of some days known whose labels have to be made; without transactions behind it a day is refused."""
+    return [
+        day
+        for day in days
+        if inventory.transactions_behind(day)
+        and (day not in inventory.labels or inventory.labels[day].inputs != inventory.labels_inputs(day))
+    ]
 
 
 class WrittenLabels(NamedTuple):
@@ -130,7 +141,7 @@ class WrittenLabels(NamedTuple):
 
 
 def refresh_labels(
-    day: date, *, inventory: LabelInventory, resources: LabelResources, made: dict[date, WrittenLabels]
+    day: date, *, inventory: LabelInventory, resources: DayParts, made: dict[date, WrittenLabels]
 ) -> Partition:
     """The labels of a day known, made again only if something that they are made of changed.
 
@@ -167,7 +178,7 @@ def _put_labels(day: date, rows: pa.Table, *, store: Store, split: Callable[[pa.
     return WrittenLabels(store.put(LABELS, day, _tables(labels)), table_digest(labels.events), labels.facts)
 
 
-def _from_feed(day: date, inventory: LabelInventory, resources: LabelResources) -> LabelDay | WrittenLabels:
+def _from_feed(day: date, inventory: LabelInventory, resources: DayParts) -> LabelDay | WrittenLabels:
     """The labels that the feed delivered for a day known; a day without files has none."""
     entities = carried_columns(resources.settings)
     behind = inventory.transactions_behind(day)
@@ -223,7 +234,7 @@ def _by_name(schemas: Mapping[Path, pa.Schema]) -> dict[str, pa.Schema]:
     return {path.name: schema for path, schema in schemas.items()}
 
 
-def _carried(day: date, inventory: LabelInventory, resources: LabelResources) -> LabelDay:
+def _carried(day: date, inventory: LabelInventory, resources: DayParts) -> LabelDay:
     """The labels that transactions carry themselves and that became known on the day."""
     behind = inventory.transactions_behind(day)
     if not behind:
@@ -246,7 +257,7 @@ def _carried_ahead(
     days: Sequence[date],
     *,
     inventory: LabelInventory,
-    resources: LabelResources,
+    resources: DayParts,
     made: dict[date, WrittenLabels],
 ) -> None:
     """Computes the stale days of labels that transactions carry on Spark, where that is the engine."""
@@ -254,10 +265,8 @@ def _carried_ahead(
     if spark is None or inventory.has_feed:
         return
     files = {
-        day: {TRANSACTION_ROWS: store.objects(behind, "rows")}
-        for day in days
-        if (behind := inventory.transactions_behind(day))
-        and (day not in inventory.labels or inventory.labels[day].inputs != inventory.labels_inputs(day))
+        day: {TRANSACTION_ROWS: store.objects(inventory.transactions_behind(day), "rows")}
+        for day in _stale_labels(days, inventory=inventory)
     }
     if not files:
         return
@@ -273,7 +282,7 @@ def carried_columns(settings: Settings) -> tuple[str, ...]:
     return (*settings.entities, *((PROPENSITY,) if settings.columns.decision is not None else ()))
 
 
-def _no_events(inventory: LabelInventory, last: Partition, resources: LabelResources) -> pa.Table:
+def _no_events(inventory: LabelInventory, last: Partition, resources: DayParts) -> pa.Table:
     """An empty day of labels, with the key types of the transactions."""
     entities = carried_columns(resources.settings)
     (path,) = resources.store.paths([last], "rows")
@@ -314,6 +323,12 @@ def _reporting_delay(partition: Partition) -> dict[str, float]:
 # ---------------------------------------------------------------- entity_label_days
 
 
+def label_sums_work(days: Sequence[date], settings: Settings, store: Store, engine: Engine) -> DayWork:
+    """How `entity_label_days` are made."""
+    makers = LabelSums(store, engine, LabelInventory.of(days, settings, store, None))
+    return DayWork(makers.refresh, _sums_metadata, ahead=makers.ahead, stale=makers.stale)
+
+
 @dataclass
 class LabelSums:
     """Makes `entity_label_days`: each day when its turn comes, or the days of a run together on Spark."""
@@ -323,10 +338,14 @@ class LabelSums:
     inventory: LabelInventory
     made: dict[date, dict[str, SparkPart]] = field(default_factory=dict)
 
+    def stale(self, days: Sequence[date]) -> list[date]:
+        """Those of some days known whose sums have to be made, and can be."""
+        return [day for day in days if day in self.inventory.labels and self._is_stale(day)]
+
     def ahead(self, days: Sequence[date]) -> None:
         """Computes the days that are stale on Spark, where that is the engine; nothing is committed."""
         spark, inventory = self.engine.spark, self.inventory
-        stale = [day for day in days if day in inventory.labels and self._is_stale(day)]
+        stale = self.stale(days)
         if spark is None or not stale:
             return
         files = {day: {EVENTS: self.store.objects([inventory.labels[day]], EVENTS)} for day in stale}
