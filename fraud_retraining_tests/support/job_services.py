@@ -23,6 +23,15 @@ from fraud_retraining_tests.support.company_servers import AWS
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "spark" / "days_job.py"
 _RUN = re.compile(r"/applications/(\w+)/jobruns(?:/(\w+))?")
 
+_APPLICATION = {
+    "applicationId": "00f1",
+    "arn": "arn:aws:emr-serverless:::00f1",
+    "type": "Spark",
+    "state": "STARTED",
+    "createdAt": 0,
+    "updatedAt": 0,
+}
+
 
 @dataclass
 class Jobs:
@@ -31,6 +40,7 @@ class Jobs:
     folder: Path
     s3_endpoint: str = ""
     runs_processes: bool = True
+    release: str = ""
     started: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
@@ -74,6 +84,8 @@ class Jobs:
             self.processes[job].terminate()
 
     def emr_serverless(self, method: str, path: str, given: dict[str, Any]) -> dict[str, Any]:
+        if path.startswith("/applications/") and "jobruns" not in path:
+            return {"application": _APPLICATION | {"releaseLabel": self.release}}
         found = _RUN.fullmatch(path)
         assert found is not None, path
         application, job = found.groups()
@@ -109,6 +121,8 @@ class Jobs:
             for job in given["JobRunIds"]:
                 self.cancel(job)
             return {"SuccessfulSubmissions": [{"JobRunId": job} for job in given["JobRunIds"]], "Errors": []}
+        if action == "GetJob":
+            return {"Job": {"Name": given["JobName"], "GlueVersion": self.release}}
         assert action == "GetJobRun", action
         state = {"SUCCESS": "SUCCEEDED", "CANCELLED": "STOPPED"}.get(found := self.state(given["RunId"]), found)
         reason = {"ErrorMessage": "SystemExit: 1"} if state == "FAILED" else {}

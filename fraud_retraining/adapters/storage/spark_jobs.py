@@ -5,6 +5,7 @@ Here: the calls of the two services, and how long a job is waited for. Not here:
 job running when a look at it fails.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,9 @@ FAILED_LOOKS = 10
 """Looks at a job in a row that may fail, each with the attempts of its client; then it is cancelled."""
 _REFUSED = {"AccessDeniedException", "ValidationException", "InvalidInputException", "EntityNotFoundException"}
 _REFUSED |= {"ResourceNotFoundException", "UnrecognizedClientException"}
+
+
+_SPARK_4 = re.compile(r"emr-spark-([89]|\d\d)|Glue ([6-9]|\d\d)\.")
 
 
 class JobState(NamedTuple):
@@ -40,6 +44,9 @@ class JobService(Protocol):
     def policy(self) -> JobPolicy:
         """How long its jobs may take, and how often they are looked at."""
 
+    def release(self) -> str:
+        """What jobs run on, by the service's name."""
+
     def start(self, arguments: Mapping[str, str], tags: Mapping[str, str]) -> str:
         """Starts a job with arguments of its command line; gives its id."""
 
@@ -58,6 +65,11 @@ class EmrServerlessJobs:
     def __init__(self, policy: EmrServerlessPolicy, client: Any) -> None:
         self.policy: EmrServerlessPolicy = policy
         self._client = client
+
+    def release(self) -> str:
+        """The release of the application, such as `emr-spark-8.0.0`."""
+        application = self._client.get_application(applicationId=self.policy.application)["application"]
+        return str(application["releaseLabel"])
 
     def start(self, arguments: Mapping[str, str], tags: Mapping[str, str]) -> str:
         """Starts a job run; boto3 adds the token that keeps a repeated call from starting a second one."""
@@ -97,6 +109,10 @@ class GlueJobs:
         self.policy: GluePolicy = policy
         self._client = client
 
+    def release(self) -> str:
+        """The version of Glue that the job asks for, such as `Glue 6.0`."""
+        return f"Glue {self._client.get_job(JobName=self.policy.job)['Job'].get('GlueVersion', '')}"
+
     def start(self, arguments: Mapping[str, str], tags: Mapping[str, str]) -> str:
         """Starts a run of the job; runs of Glue have no tags."""
         answer = self._client.start_job_run(
@@ -114,6 +130,25 @@ class GlueJobs:
     def cancel(self, job: str) -> None:
         """Stops a run."""
         self._client.batch_stop_job_run(JobName=self.policy.job, JobRunIds=[job])
+
+
+def checked_release(service: JobService) -> str:
+    """What jobs run on, as a service says it.
+
+    Raises:
+        SettingsError: the service knows no such job or application, forbids the look, or brings no Spark 4.
+        DependencyUnreachable: it does not answer.
+    """
+    try:
+        release = service.release()
+    except (BotoCoreError, ClientError) as error:
+        raise _refusal(service, "does not tell what the job runs on", error) from error
+    if not _SPARK_4.match(release):
+        raise SettingsError(
+            f"engine.submit needs Spark 4, and jobs would run on {release or 'an unknown release'}",
+            remedy="EMR Serverless brings it with emr-spark-8.0, Glue with 6.0.",
+        )
+    return f"{service.name} runs jobs on {release}"
 
 
 def run_job(
@@ -138,7 +173,7 @@ def run_job(
     try:
         job = service.start(arguments, tags)
     except (BotoCoreError, ClientError) as error:
-        raise _not_started(service, error) from error
+        raise _refusal(service, "did not start the job", error) from error
     try:
         started(job)
         state = _ended(service, job, time.monotonic() + 60 * policy.deadline_minutes)
@@ -179,12 +214,8 @@ def _ended(service: JobService, job: str, deadline: float) -> JobState:
         time.sleep(service.policy.poll_seconds)
 
 
-def _not_started(service: JobService, error: Exception) -> SettingsError | DependencyUnreachable:
+def _refusal(service: JobService, what: str, error: Exception) -> SettingsError | DependencyUnreachable:
     code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
-    if code in _REFUSED:
-        return SettingsError(
-            f"{service.name} refused to start the job",
-            culprits=[str(error)],
-            remedy="look at engine.submit, and at the permissions of this process.",
-        )
-    return DependencyUnreachable(f"{service.name} did not start the job", culprits=[str(error)])
+    kind = SettingsError if code in _REFUSED else DependencyUnreachable
+    remedy = "look at engine.submit, and at the permissions of this process."
+    return kind(f"{service.name} {what}", culprits=[str(error)], remedy=remedy if kind is SettingsError else "")

@@ -25,6 +25,7 @@ from fraud_retraining.adapters.mlflow.inspection import SERVER, ask_server, fold
 from fraud_retraining.adapters.online.redis_server import RedisServer
 from fraud_retraining.adapters.storage.lake import Lake
 from fraud_retraining.adapters.storage.locations import FolderLocation
+from fraud_retraining.adapters.storage.spark_jobs import checked_release
 from fraud_retraining.commands.implementation.diagnosis import Answer, Check, fail, ok, warn
 from fraud_retraining.commands.implementation.machine_checks import disk_answer, nearest, write_problem
 from fraud_retraining.commands.support.output import first_names
@@ -34,7 +35,7 @@ from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.domain.values.errors import DataInvalid, DependencyUnreachable, SettingsError
 from fraud_retraining.domain.values.redaction import redact
 from fraud_retraining.orchestration.instance import open_instance, storage_revisions
-from fraud_retraining.orchestration.resources import open_lake, open_location_of, open_signed_rows
+from fraud_retraining.orchestration.resources import job_service, open_lake, open_location_of, open_signed_rows
 from fraud_retraining.orchestration.runs.health import automation_health
 from fraud_retraining.settings import Settings
 
@@ -62,6 +63,8 @@ def dependency_checks(settings: Settings, seconds: float) -> list[Check]:
         *([Check("ledger key", lambda: _ledger_key(settings))] if settings.ledger.signers else []),
         Check("mlflow", lambda: _mlflow(settings, seconds)),
     ]
+    if settings.engine.submit is not None:
+        checks.append(Check("spark jobs", lambda: ok(checked_release(job_service(settings)))))
     checks += [*_redis_checks(settings), *_alert_checks(settings)]
     for one in settings.each_model() if settings.models else ():
         # What is as it is for all has a row already.

@@ -9,7 +9,13 @@ import pytest
 from botocore.config import Config
 
 from fraud_retraining.adapters.storage import spark_jobs
-from fraud_retraining.adapters.storage.spark_jobs import EmrServerlessJobs, GlueJobs, JobService, run_job
+from fraud_retraining.adapters.storage.spark_jobs import (
+    EmrServerlessJobs,
+    GlueJobs,
+    JobService,
+    checked_release,
+    run_job,
+)
 from fraud_retraining.domain.data.submit_policy import EmrServerlessPolicy, GluePolicy
 from fraud_retraining.domain.values.errors import DependencyUnreachable, SettingsError
 from fraud_retraining_tests.support.company_servers import AWS
@@ -110,8 +116,23 @@ def test_looks_that_fail_are_tried_again_and_then_the_job_is_cancelled(service: 
 def test_a_start_that_is_refused_is_a_matter_of_settings_and_another_failure_is_none(service: Service) -> None:
     runner, jobs = service
     jobs.goes_wrong = ["denied", "no answer"]
-    with pytest.raises(SettingsError, match="refused to start"):
+    with pytest.raises(SettingsError, match="did not start"):
         run_job(runner, ARGUMENTS, TAGS)
     with pytest.raises(DependencyUnreachable, match="did not start"):
         run_job(runner, ARGUMENTS, TAGS)
     assert jobs.started == []
+
+
+def test_a_service_without_spark_4_or_without_the_job_is_told_before_a_run(service: Service) -> None:
+    runner, jobs = service
+    old, new = ("5.1", "6.0") if isinstance(runner, GlueJobs) else ("emr-7.12.0", "emr-spark-8.0.0")
+    jobs.release = new
+    assert checked_release(runner).endswith(new)
+    jobs.release = old
+    with pytest.raises(SettingsError, match=f"needs Spark 4.*{old}"):
+        checked_release(runner)
+    jobs.goes_wrong = ["denied", "no answer"]
+    with pytest.raises(SettingsError, match="does not tell"):
+        checked_release(runner)
+    with pytest.raises(DependencyUnreachable, match="does not tell"):
+        checked_release(runner)

@@ -121,6 +121,22 @@ def test_every_dependency_that_is_down_is_named_and_none_stops_another(
     assert states(found)["lake"] is State.OK
 
 
+def test_the_service_that_makes_days_is_asked(project: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    found = findings(
+        project,
+        lake={"uri": "s3://lake/days", "s3": {"endpoint": DEAD, "region": "us-east-1", "max_attempts": 1}},
+        store={"uri": "s3://lake/store"},
+        engine={
+            "kind": "spark",
+            "submit": {"kind": "glue", "job": "days", "bucket": "messages", "endpoint": DEAD},
+        },
+    )
+    assert "Glue does not tell what the job runs on" in said(found, "spark jobs")
+    assert "spark" not in states(found)
+
+
 def test_a_store_on_s3_is_written_to_and_left_as_it_was(
     project: ProjectHome, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
