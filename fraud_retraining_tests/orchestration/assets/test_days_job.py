@@ -1,10 +1,12 @@
 """The Spark job that makes days, as a process: started by a service, reporting over S3, committing in the store."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -118,6 +120,26 @@ def test_jobs_of_both_services_make_the_days_that_duckdb_makes(company: Company)
     assert run(*INGEST)[0] == 0
     assert len(company.jobs.started) == 5
     assert not [key for key in company.listed() if key.endswith("context.json")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_ingest_that_is_interrupted_cancels_its_job(company: Company) -> None:
+    company.submit(kind="glue", job="days")
+    company.jobs.runs_processes = False
+    with (company.project.folder / "ingest.log").open("wb") as log:
+        ingest = subprocess.Popen([sys.executable, "-m", "fraud_retraining.cli", *INGEST], stdout=log, stderr=log)
+    try:
+        while not company.jobs.started:
+            assert ingest.poll() is None
+            sleep(0.1)
+        assert company.jobs.cancelled == []
+        ingest.send_signal(signal.SIGINT)
+        assert ingest.wait(120) != 0
+    finally:
+        ingest.kill()
+        ingest.wait()
+    assert len(company.jobs.cancelled) == len(company.jobs.started) == 1
 
 
 def test_the_script_says_that_a_step_of_dagster_starts_it() -> None:
