@@ -117,6 +117,7 @@ def main() -> None:
                 model = fit_on_spark(policy, window, store, spark, lambda: None)
                 seconds[1].append(watch.read()["seconds"])
                 there.append(average_precision(model, window, store))
+                print(f"seed {seed}: {here[-1]:.4f} local, {there[-1]:.4f} spark", flush=True)
         finally:
             spark.close()
     report("local", here, seconds[0])
