@@ -520,6 +520,47 @@ def test_names_and_ports_that_the_chart_makes_are_those_that_are_used() -> None:
     assert ui["readinessProbe"]["httpGet"]["port"] == ui["service"]["port"]
 
 
+def names_of_the_chart() -> dict[tuple[str, ...], set[str]]:
+    """The names that the chart's schema has, by where they stand."""
+    written = yaml.safe_load((Path(__file__).parent / "support" / "chart_values.yaml").read_text())
+
+    def expanded(names: str) -> set[str]:
+        return {one for name in names.split() for one in (expanded(written[name]) if name.startswith("<") else {name})}
+
+    places = {name: expanded(names) for name, names in written.items() if not name.startswith("<")}
+    return {tuple(name.split(".")) if name != "chart" else (): names for name, names in places.items()}
+
+
+def sections(at: tuple[str, ...], found: Any) -> Iterator[dict[str, Any]]:
+    """The sections that stand at a place, entries of lists one by one."""
+    if isinstance(found, list):
+        for one in found:
+            yield from sections(at, one)
+    elif at:
+        if at[0] in found:
+            yield from sections(at[1:], found[at[0]])
+    else:
+        yield found
+
+
+def test_every_value_has_a_name_of_the_charts_schema() -> None:
+    for at, accepted in names_of_the_chart().items():
+        found = list(sections(at, values()))
+        assert found, f"no value stands at {at}"
+        for section in found:
+            assert section.keys() <= accepted, at
+    probes = [*holding("livenessProbe", values()), *holding("readinessProbe", values())]
+    for one in probes:
+        for name in {"livenessProbe", "readinessProbe"} & one.keys():
+            as_model(k8s.V1Probe, one[name])
+    for one in (location(), values()["dagsterDaemon"], values()["dagsterWebserver"]):
+        as_model(k8s.V1PodSecurityContext, one["podSecurityContext"])
+        as_model(k8s.V1SecurityContext, one["securityContext"])
+        assert all(as_model(k8s.V1Volume, volume) for volume in one["volumes"])
+        assert all(as_model(k8s.V1VolumeMount, mount) for mount in one["volumeMounts"])
+        assert one["image"].keys() == {"repository", "tag", "pullPolicy"}
+
+
 def charted(*command: str) -> str:
     """What helm makes of the chart that DAGSTER_CHART names, and of the values."""
     chart = os.environ.get("DAGSTER_CHART")
