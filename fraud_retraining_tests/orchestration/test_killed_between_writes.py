@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,23 +61,29 @@ from fraud_retraining.services.model_cards import SHOWS
 from fraud_retraining.settings import Settings, load_settings
 from fraud_retraining_tests.orchestration.sensors.test_next_runs import END, Automation
 from fraud_retraining_tests.support import ledger_history
-from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, touched
+from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, new_backend, touched, train_at
+from fraud_retraining_tests.support.company_servers import CompanyServers
 from fraud_retraining_tests.support.crashes import killed_at, moments
+from fraud_retraining_tests.support.kept_databases import kept_database
 from fraud_retraining_tests.support.ledger_history import FIRST
 from fraud_retraining_tests.support.ledgers import ANYBODY, person, waiting
 from fraud_retraining_tests.support.project_homes import START, ProjectHome, use_home
 from fraud_retraining_tests.support.registries import a_window
 
+pytest_plugins = ["fraud_retraining_tests.support.company_servers", "fraud_retraining_tests.support.databases"]
+
 ASKER_TAGS = ("dagster/sensor_name", "dagster/schedule_name")
 Ask = Callable[[Automation], dg.RunRequest | str]
 Wanted = tuple[str | None, str | None, dict[str, str], Any]
 
-LEDGER = "ledger.db"
+EITHER_DATABASE = pytest.mark.parametrize("settings", ["sqlite", "postgresql"], indirect=True)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def settings(project: ProjectHome) -> Settings:
+def settings(request: pytest.FixtureRequest, project: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    if getattr(request, "param", "") == "postgresql":
+        monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", request.getfixturevalue("postgres_url"))
     project.configure(promotion={"reviewers": [{"name": "anna", "slack_id": "U0ANNA"}]})
     loaded = load_settings()
     alerts = loaded.alerts.model_copy(
@@ -91,35 +95,22 @@ def settings(project: ProjectHome) -> Settings:
     return loaded.model_copy(update={"alerts": alerts})
 
 
-def copy_database(source: Path, target: Path) -> None:
-    """Through SQLite, so that connections which are open see that everything has changed."""
-    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
-        one.backup(other)
-
-
 class Record:
-    """A ledger's file that can be put back to how it was."""
+    """A ledger's database that can be put back to how it was."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self._kept = file.with_name("kept.db")
-
-    def keep(self) -> None:
-        copy_database(self.file, self._kept)
-
-    def restore(self) -> None:
-        copy_database(self._kept, self.file)
+    def __init__(self, url: str) -> None:
+        self._database = kept_database(url)
+        self.keep, self.restore = self._database.keep, self._database.restore
 
     def reported(self) -> dict[str, Any]:
         """All messages, sent and waiting, and their events in the ledger, without times."""
-        with sqlite3.connect(self.file) as cn:
-            events = Counter(cn.execute("SELECT kind, coalesce(subject, ''), version FROM audit_events").fetchall())
-            notices = Counter(
-                cn.execute("SELECT dedup_key, seen, resolved_at IS NULL FROM notices").fetchall(),
-            )
-            joined = "deliveries d JOIN notices n ON n.id = d.notice_id"
-            sent = f"SELECT n.dedup_key, d.destination, d.action, d.message FROM {joined}"
-            return {"events": events, "notices": notices, "messages": Counter(cn.execute(sent).fetchall())}
+        rows = self._database.rows
+        joined = "deliveries d JOIN notices n ON n.id = d.notice_id"
+        return {
+            "events": Counter(rows("SELECT kind, coalesce(subject, ''), version FROM audit_events")),
+            "notices": Counter(rows("SELECT dedup_key, seen, resolved_at IS NULL FROM notices")),
+            "messages": Counter(rows(f"SELECT n.dedup_key, d.destination, d.action, d.message FROM {joined}")),
+        }
 
     def from_here(self, work: Callable[[], object]) -> Callable[[], Callable[[], object]]:
         """Puts the file back and gives the work."""
@@ -167,7 +158,7 @@ def release_tick(settings: Settings) -> Callable[[], object]:
 @pytest.mark.timeout(900)
 def test_what_happened_to_releases_is_reported_exactly_once(settings: Settings) -> None:
     history(open_ledger(settings))
-    record, tick = Record(settings.home / LEDGER), release_tick(settings)
+    record, tick = Record(settings.ledger_url), release_tick(settings)
     record.keep()
     tick()
     whole = record.reported()
@@ -217,8 +208,9 @@ class DeadRun:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@EITHER_DATABASE
 def test_a_run_whose_process_is_gone_is_failed_and_reported_exactly_once(settings: Settings) -> None:
-    ledger, record = open_ledger(settings), Record(settings.home / LEDGER)
+    ledger, record = open_ledger(settings), Record(settings.ledger_url)
     reported = {"cause": "worker_died", "inputs": "i", "reason": "it failed twice"}
     ledger.append(EventKind.AUTOMATION_PAUSED, keys=EventKeys(subject=RETRAINING), actor="automation", payload=reported)
     record.keep()
@@ -234,10 +226,11 @@ def test_a_run_whose_process_is_gone_is_failed_and_reported_exactly_once(setting
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@EITHER_DATABASE
 def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Settings) -> None:
     history(open_ledger(settings))
     release_tick(settings)()
-    record, now = Record(settings.home / LEDGER), [datetime.now(UTC)]
+    record, now = Record(settings.ledger_url), [datetime.now(UTC)]
     record.keep()
     file = settings.home / "alerts.jsonl"
 
@@ -257,7 +250,7 @@ def test_what_is_sent_is_sent_and_at_most_the_last_message_twice(settings: Setti
 
     begin()()
     whole = Counter(lines())
-    for nth in moments(begin):
+    for nth in moments(begin, commits=settings.ledger_url.startswith("postgresql")):
         send()
         assert Outbox(settings.ledger_url, model=settings.model.name).backlog().waiting == 0
         more = Counter(lines()) - whole
@@ -301,7 +294,7 @@ def require_requested_once(job: str, ask: Ask, look: Ask | None = None) -> None:
     `ask` is killed; `look` is what runs afterwards, where it is another one.
     """
     automation = Automation()
-    record, again = Record(automation.settings.home / LEDGER), look or ask
+    record, again = Record(automation.settings.ledger_url), look or ask
     record.keep()
     wanted = requested_run(ask(automation))
     whole = record.reported()
@@ -438,26 +431,25 @@ BEGUN_AGAIN = (EventKind.PROMOTION_INTENDED, EventKind.PROMOTION_UNDONE)
 
 
 class Recorded:
-    """A backend that can be put back, and one tick of the champion's sensor."""
+    """A backend that can be put back, and one tick of the champion's sensor; `mlflow` is the database of a server."""
 
-    def __init__(self, backend: Backend, folder: Path) -> None:
+    def __init__(self, backend: Backend, folder: Path, mlflow: str = "") -> None:
         self._backend = backend
         self._heads = folder / "heads"
         self._kept_heads = folder / "heads.kept"
-        self._mlflow = Path(backend.trained.uri.removeprefix("sqlite:///"))
-        self._kept_mlflow = folder / "mlflow.kept"
-        self._record = Record(Path(backend.ledger._url.removeprefix("sqlite:///")))
+        self._mlflow = kept_database(mlflow or backend.trained.uri)
+        self._record = Record(backend.ledger._url)
         self._repository = build_definitions(Settings()).get_repository_def()
         self._instance = dg.DagsterInstance.ephemeral()
 
     def keep(self) -> None:
         self._record.keep()
-        copy_database(self._mlflow, self._kept_mlflow)
+        self._mlflow.keep()
         self._kept_heads.write_bytes(self._heads.read_bytes() if self._heads.exists() else b"")
 
     def begin(self) -> Callable[[], object]:
         self._record.restore()
-        copy_database(self._kept_mlflow, self._mlflow)
+        self._mlflow.restore()
         self._heads.write_bytes(self._kept_heads.read_bytes())
         return self.tick
 
@@ -542,6 +534,31 @@ def test_the_champion_is_minded_to_the_end(
         assert backend.ledger.verify().ok
 
 
+@pytest.fixture
+def at_company(company_servers: CompanyServers, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """A backend whose ledger is on PostgreSQL, and whose models are at MLflow's server."""
+    for name, value in company_servers.mlflow_environment().items():
+        monkeypatch.setenv(name, value)
+    return new_backend(train_at(company_servers.mlflow), postgres_url)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_champion_is_minded_to_the_end_on_the_servers_of_a_company(
+    at_company: Backend, company_servers: CompanyServers, tmp_path: Path
+) -> None:
+    """Killed at every commit in PostgreSQL, and before and after every request that MLflow's server writes for."""
+    approved_only(at_company)
+    recorded = Recorded(at_company, tmp_path, company_servers.backend)
+    recorded.keep()
+    recorded.begin()()
+    whole = recorded.found()
+    for nth in moments(recorded.begin, commits=True):
+        recorded.tick()
+        assert recorded.found() == whole, f"killed at write {nth}"
+        assert at_company.ledger.verify().ok
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_champion_that_is_damaged_and_mended_is_reported_once_each(backend: Backend, tmp_path: Path) -> None:
@@ -578,8 +595,8 @@ def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
         )
     ).version
     ledger_history.waiting(backend.ledger, version, FIRST, None, store)
-    mlflow, kept = Path(backend.trained.uri.removeprefix("sqlite:///")), tmp_path / "mlflow.kept"
-    copy_database(mlflow, kept)
+    mlflow = kept_database(backend.trained.uri)
+    mlflow.keep()
     sensor, client, instance = (
         build_sensor(Settings()),
         MlflowClient(backend.trained.uri),
@@ -596,7 +613,7 @@ def test_a_card_is_written_to_the_end(backend: Backend, tmp_path: Path) -> None:
         return found.description, found.tags[RELEASE_STATUS], found.tags[SHOWS], status
 
     def begin() -> Callable[[], object]:
-        copy_database(kept, mlflow)
+        mlflow.restore()
         return tick
 
     begin()()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
@@ -20,10 +21,11 @@ from fraud_retraining.cli import app
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.orchestration.resources import open_ledger, open_registry
 from fraud_retraining.settings import load_settings
+from fraud_retraining_tests.support.company_servers import CompanyServers
 from fraud_retraining_tests.support.project_homes import AS_OF, START, ProjectHome, use_home
 from fraud_retraining_tests.support.retrainers import EXPIRES_SECONDS
 
-pytest_plugins = ["fraud_retraining_tests.support.databases"]
+pytest_plugins = ["fraud_retraining_tests.support.company_servers", "fraud_retraining_tests.support.databases"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Child = subprocess.Popen
@@ -52,11 +54,18 @@ def home(ingested: ProjectHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return copy
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["embedded", "servers"])
 def database(request: pytest.FixtureRequest, home: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where the ledger is kept: the default under the home, or a PostgreSQL that several machines share."""
-    if request.param == "postgres":
-        monkeypatch.setenv("FRAUD_RETRAINING_LEDGER__URL", request.getfixturevalue("postgres_url"))
+    """Where the record is kept: under the home; or on the servers that several machines share: Dagster's storage and
+    the ledger in PostgreSQL, models with MLflow's server, which wants a name and a password."""
+    if request.param == "servers":
+        servers: CompanyServers = request.getfixturevalue("company_servers")
+        for name, value in servers.environment().items():
+            monkeypatch.setenv(name, value)
+        # Names of its own: other tests share MLflow's server.
+        name = f"at_once_{uuid4().hex[:8]}"
+        home.configure(promotion={"mode": "auto"}, model={"name": name}, mlflow={"experiment": name})
+        open_registry(load_settings()).ensure_experiment()
     return str(request.param)
 
 

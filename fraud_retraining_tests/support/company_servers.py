@@ -35,13 +35,23 @@ AWS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_D
 
 @dataclass(frozen=True)
 class CompanyServers:
-    """Addresses and credentials; MLflow's artifacts lie in a bucket that only its server reaches."""
+    """Addresses and credentials; MLflow's artifacts lie in a bucket that only its server reaches, `backend` is its
+    database."""
 
     postgres: Cluster
     s3_endpoint: str
     mlflow: str
     certificate: Path
     artifacts: str
+    backend: str
+
+    def mlflow_environment(self) -> dict[str, str]:
+        """What a client of MLflow's server needs."""
+        return {
+            "MLFLOW_TRACKING_USERNAME": PIPELINE,
+            "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+            "MLFLOW_TRACKING_SERVER_CERT_PATH": str(self.certificate),
+        }
 
     def environment(self) -> dict[str, str]:
         """What the processes of the pipeline are given, with databases of their own."""
@@ -51,9 +61,7 @@ class CompanyServers:
             "DAGSTER_POSTGRES_URL": self.database("postgresql+psycopg2"),
             "FRAUD_RETRAINING_LEDGER__URL": self.database("postgresql"),
             "FRAUD_RETRAINING_MLFLOW__TRACKING_URI": self.mlflow,
-            "MLFLOW_TRACKING_USERNAME": PIPELINE,
-            "MLFLOW_TRACKING_PASSWORD": PASSWORD,
-            "MLFLOW_TRACKING_SERVER_CERT_PATH": str(self.certificate),
+            **self.mlflow_environment(),
         }
 
     def database(self, scheme: str) -> str:
@@ -110,13 +118,13 @@ def company_servers(
     keys = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing", "region_name": "us-east-1"}
     boto3.client("s3", endpoint_url=s3_endpoint, **keys).create_bucket(Bucket=bucket)
     certificate, key = certificate_in(folder)
-    port = free_port()
+    port, backend = free_port(), new_database(postgres, "postgresql+psycopg2")
     environment = {
         **os.environ,
         **AWS,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MLFLOW_S3_ENDPOINT_URL": s3_endpoint,
-        "MLFLOW_BACKEND_STORE_URI": new_database(postgres, "postgresql+psycopg2"),
+        "MLFLOW_BACKEND_STORE_URI": backend,
         "MLFLOW_USERS_DATABASE_URI": new_database(postgres, "postgresql+psycopg2"),
         "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{bucket}/artifacts",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": uuid4().hex,
@@ -130,20 +138,26 @@ def company_servers(
     log = folder / "mlflow.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [str(SERVERS / "mlflow.sh")], stdout=sink, stderr=subprocess.STDOUT, cwd=folder, env=environment
+            [str(SERVERS / "mlflow.sh")],
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
         )
     url = f"https://{HOST}:{port}"
     try:
         _wait_until_healthy(f"{url}/health", certificate, process, log)
         _create_user(url, certificate)
-        yield CompanyServers(postgres, s3_endpoint, url, certificate, f"s3://{bucket}/artifacts")
+        yield CompanyServers(postgres, s3_endpoint, url, certificate, f"s3://{bucket}/artifacts", backend)
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        # Connections that tests left open may keep it; with all that it started, so that nothing stays.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_until_healthy(

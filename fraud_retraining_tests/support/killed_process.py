@@ -96,6 +96,8 @@ def _meddle(order: dict[str, Any], versions: list[int]) -> None:
 
 def decide(order: dict[str, Any], log: str) -> None:
     """Do it, once `go` exists where two have to start together; exit code and words as on the command line."""
+    # The server that forks has the environment of its first test.
+    os.environ.update(order.get("environment", {}))
     sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115 (until the process ends)
     there = Registry(order["uri"], order["experiment"], order["model"])
     record = Ledger(order["ledger"], model=order["model"], patience=60)
