@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from fraud_retraining.adapters.days.monitoring_reports import SKEW, report_of
+from fraud_retraining.adapters.storage.model_store import ModelStore
 from fraud_retraining.commands.implementation.models_state import Division
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.definitions import build_repositories
@@ -19,9 +20,18 @@ from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.ledger.hash_chain import Head
 from fraud_retraining.domain.monitoring.served_skew import ServedSkew
 from fraud_retraining.domain.training.windows import TrainingWindow
+from fraud_retraining.domain.values.errors import DataInvalid
 from fraud_retraining.orchestration.instance import open_instance
 from fraud_retraining.orchestration.names import MODEL_TAG, MONITOR, RANGE_END, RANGE_START, SCORED
-from fraud_retraining.orchestration.resources import open_ledger, open_registry, open_store
+from fraud_retraining.orchestration.resources import (
+    open_lake,
+    open_ledger,
+    open_location_of,
+    open_own_location,
+    open_registry,
+    open_store,
+)
+from fraud_retraining.orchestration.state.monitoring import MonitoringState, ServedBy, serving
 from fraud_retraining.settings import CONFIG_VARIABLE, Settings, load_settings
 from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.project_homes import AS_OF, ProjectHome, use_home
@@ -118,6 +128,19 @@ def test_a_column_that_one_model_misspells_fails_that_model_alone_and_everywhere
     report = open_store(settings).annotation("transactions", date.fromisoformat(division["day"]), "checks")
     assert report is not None
     assert "TX_CHANEL" in next(one["message"] for one in report["results"] if one["name"] == "new_columns")
+
+
+def test_days_that_lack_the_column_of_a_champion_are_due_so_that_its_run_says_why(settings: Settings) -> None:
+    small = settings.of_model("small")
+    location, own = open_location_of(small, small.store_uri), open_own_location(small)
+    asked = {"TX_CHANEL": "models.small.where"}
+    store = ModelStore(location, small.home / "s", own=own, model="small", where=small.segment_where, asked=asked)
+    days = list(open_store(small).readable("transaction_features", [AS_OF - timedelta(days=n) for n in range(9)]))
+    state = MonitoringState(small, open_lake(small), store, ServedBy(serving(open_ledger(small))), days)
+    assert state.due() == dict.fromkeys(days, (SCORED,))
+    for ask in (state.scores, state.drift, state.features):
+        with pytest.raises(DataInvalid, match=r"lacks what models\.small\.where asks for"):
+            ask(days[-1])
 
 
 def test_a_day_that_cannot_be_told_apart_for_one_model_is_a_problem_of_that_one() -> None:
