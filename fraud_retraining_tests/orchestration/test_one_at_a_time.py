@@ -70,6 +70,19 @@ def database(request: pytest.FixtureRequest, home: ProjectHome, monkeypatch: pyt
 
 
 @pytest.fixture
+def restart(database: str, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Restarts PostgreSQL, with every connection cut off; nothing where there is no server."""
+
+    def cut_off() -> None:
+        if database == "servers":
+            servers: CompanyServers = request.getfixturevalue("company_servers")
+            servers.postgres.stop()
+            servers.postgres.start()
+
+    return cut_off
+
+
+@pytest.fixture
 def spawn(home: ProjectHome) -> Iterator[Spawn]:
     """Starts a process of its own that retrains as `retrainers` says."""
     running: list[Child] = []
@@ -127,13 +140,14 @@ def first_to_say(children: list[Child]) -> tuple[Child, Child]:
 
 
 def test_of_two_processes_at_once_one_trains_and_the_other_one_reports_it(
-    home: ProjectHome, database: str, spawn: Spawn
+    home: ProjectHome, restart: Callable[[], None], spawn: Spawn
 ) -> None:
     go_on = home.folder / "go on"
     first_lines = {heard(child): child for child in [spawn("wait", str(AS_OF), str(go_on)) for _ in range(2)]}
     assert set(first_lines) == {"training", "Busy: another retrain is under way"}
     trains, other = first_lines["training"], first_lines["Busy: another retrain is under way"]
     assert other.wait(60) == 5
+    restart()
     go_on.touch()
     assert heard(trains) == "promoted"
     assert trains.wait(120) == 0

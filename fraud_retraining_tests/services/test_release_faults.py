@@ -1,22 +1,35 @@
 """Processes that are killed while they move a champion, and two that move it at once: the invariants hold."""
 
+import os
 import signal
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.release import ReleaseState
+from fraud_retraining.domain.releases.reviewers import Identity, Proof
+from fraud_retraining.domain.values.errors import IntegrityError
 from fraud_retraining_tests.support import killed_process as killed
-from fraud_retraining_tests.support.approvals_fixture import BROKEN, Backend, Trained, new_backend, require_invariants
+from fraud_retraining_tests.support.approvals_fixture import (
+    BROKEN,
+    Backend,
+    Trained,
+    new_backend,
+    require_invariants,
+    train_at,
+)
+from fraud_retraining_tests.support.company_servers import CompanyServers
 
-pytest_plugins = ("fraud_retraining_tests.support.databases",)
+pytest_plugins = ("fraud_retraining_tests.support.company_servers", "fraud_retraining_tests.support.databases")
 pytestmark = pytest.mark.slow
 
 S = ReleaseState
+KEYS = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing", "region_name": "us-east-1"}
 
 
 def order(backend: Backend, url: str, act: str, version: int, **more: Any) -> dict[str, Any]:
@@ -26,6 +39,7 @@ def order(backend: Backend, url: str, act: str, version: int, **more: Any) -> di
         "experiment": trained.experiment,
         "model": model,
         "ledger": url,
+        "environment": {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_TRACKING_")},
         "act": act,
         "version": version,
         **more,
@@ -48,10 +62,25 @@ def require_one_notice(backend: Backend) -> None:
     assert again == ()
 
 
-@pytest.fixture
-def there(trained: Trained, ledger_url: str) -> tuple[Backend, str]:
-    """A backend whose ledger is on SQLite, or on a real PostgreSQL."""
-    return new_backend(trained, ledger_url), ledger_url
+@pytest.fixture(scope="module")
+def trained_at_company(company_servers: CompanyServers) -> Trained:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in company_servers.mlflow_environment().items():
+            patch.setenv(name, value)
+        return train_at(company_servers.mlflow)
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def there(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Backend, str]:
+    """A backend on SQLite; and one whose ledger is on PostgreSQL, and whose models MLflow's server with users has."""
+    if request.param == "embedded":
+        trained, url = request.getfixturevalue("trained"), request.getfixturevalue("sqlite_url")
+    else:
+        servers: CompanyServers = request.getfixturevalue("company_servers")
+        for name, value in servers.mlflow_environment().items():
+            monkeypatch.setenv(name, value)
+        trained, url = request.getfixturevalue("trained_at_company"), request.getfixturevalue("postgres_url")
+    return new_backend(trained, url), url
 
 
 APPROVING = [point for point in killed.POINTS if "way back" not in point and "taken away" not in point]
@@ -81,12 +110,35 @@ def test_whoever_dies_while_approving_leaves_one_champion_and_the_approval_ends_
 
 
 @pytest.mark.parametrize("dies", ["after the intent", "after the alias", "after the outcome"])
-def test_it_is_the_same_on_either_database(there: tuple[Backend, str], tmp_path: Path, dies: str):
+def test_it_is_the_same_on_the_servers_of_a_company(there: tuple[Backend, str], tmp_path: Path, dies: str):
     backend, url = there
     champion, candidate = backend.champion(0), backend.waiting(1)
     kill(backend, url, "approve", candidate.version, dies, tmp_path)
     backend.watch.check_champion()
     assert backend.states() == {champion.version: "superseded", candidate.version: "promoted"}
+    require_invariants(backend)
+
+
+@pytest.mark.parametrize("there", ["servers"], indirect=True)
+def test_an_artifact_that_was_cut_short_behind_mlflows_server_cannot_be_approved(
+    there: tuple[Backend, str], company_servers: CompanyServers
+):
+    backend, _ = there
+    champion, candidate = backend.champion(0), backend.waiting(1)
+    bucket, _, prefix = company_servers.artifacts.removeprefix("s3://").partition("/")
+    s3 = boto3.client("s3", endpoint_url=company_servers.s3_endpoint, **KEYS)
+    model = backend.trained.runs[1].model_id
+    objects = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+    (key,) = [one["Key"] for one in objects if model in one["Key"] and one["Key"].endswith("/model.ubj")]
+    whole = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=bucket, Key=key, Body=whole[: len(whole) // 2])
+    try:
+        with pytest.raises(IntegrityError):
+            backend.approvals.approve(candidate.version, Identity(name="alice", how=Proof.TOKEN), "go", channel="cli")
+        assert (backend.serving(), backend.states()[candidate.version]) != (candidate.version, "promoted")
+        assert backend.serving() == champion.version
+    finally:
+        s3.put_object(Bucket=bucket, Key=key, Body=whole)
     require_invariants(backend)
 
 
