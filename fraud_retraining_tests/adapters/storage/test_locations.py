@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import pickle
 import resource
 import sys
 import time
@@ -115,6 +116,19 @@ def test_many_files_are_fetched_in_the_requested_order(location: Location) -> No
         location.write_bytes(f"f{number:02d}", str(number).encode())
     wanted = list(reversed(location.list()))
     assert [path.read_bytes() for path in location.fetch(wanted)] == [str(n).encode() for n in reversed(range(30))]
+
+
+def test_a_worker_of_spark_gets_a_location_by_pickle_without_its_credentials(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location.write_bytes("a", b"1")
+    sent = pickle.dumps(location)
+    assert b"nothing" not in sent
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the worker's own")
+    there: Location = pickle.loads(sent)
+    there.write_bytes("b", b"22")
+    assert [path.read_bytes() for path in there.fetch(location.list())] == [b"1", b"22"]
 
 
 def test_fetching_refuses_what_is_gone_or_another_and_names_all_of_it(location: Location) -> None:

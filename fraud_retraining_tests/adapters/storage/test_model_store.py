@@ -1,5 +1,6 @@
 """The store of one model among several: a part of its own, and its rows of days that all share."""
 
+import pickle
 from datetime import date, datetime
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_a_model_has_a_part_of_its_own(tmp_path: Path, whole: Store) -> None:
         files = store.put("drift_report", DAY, {"rows": rows("DE")})
         committed = store.commit("drift_report", DAY, files, digest=name, inputs={}, facts={})
         assert store.partition("drift_report", DAY) == committed
+        # As a worker of Spark writes it.
+        there: ModelStore = pickle.loads(pickle.dumps(store))
+        files = there.put("shadow_scores", DAY, {"rows": rows("DE", "FR")})
+        assert files["rows"].path.startswith(f"models/{name}/")
+        committed = store.commit("shadow_scores", DAY, files, digest=name, inputs={}, facts={})
+        assert read(there, "shadow_scores") == [0, 1]
     assert whole.partition("scored_transactions", DAY) is None
     assert whole.partition("drift_report", DAY) is None
     assert whole.read_document("training_window", "2026-03-01") is None
