@@ -76,7 +76,6 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "commands/implementation/examination": "as it is called: commands/test_doctor.py",
     "commands/implementation/first_settings": "as it is called: commands/test_init.py",
     "commands/serve_scores": "the real server: serving/test_score_app.py",
-    "commands/implementation/scores_server": "the real server: serving/test_score_app.py",
     "commands/implementation/mlflow_scorer": "through MLflow's own server: commands/test_export_scorer.py",
     "adapters/online/redis_layout": "bytes and script as they are used: adapters/online/test_redis_states.py",
     "adapters/online/redis_server": "a real server, gone, late and refused: adapters/online/test_redis_states.py",

@@ -86,9 +86,10 @@ def history_under(
     days: DayRange = DAYS,
     *,
     fits_again: bool = False,
+    keeps_alerts: bool = False,
 ) -> PolicyHistory:
     """The history under a policy, whose questions a function answers."""
-    rules = RetrainRules(triggers=triggers, learns_after_days=14, fits_again=fits_again)
+    rules = RetrainRules(triggers=triggers, learns_after_days=14, fits_again=fits_again, keeps_alerts=keeps_alerts)
     running = timeline(policy, rules, days)
     question = next(running)
     while True:

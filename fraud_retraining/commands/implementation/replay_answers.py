@@ -40,7 +40,6 @@ from fraud_retraining.domain.evaluation.gates import (
     NO_FIXED_SET,
     EvaluatedRows,
     Evidence,
-    NotCompared,
     collect_evidence,
     judge,
 )
@@ -296,19 +295,26 @@ class PastDays:
 
     def _judgement(self, asked: Judge) -> Judgement:
         champion = (asked.champion.judged or asked.champion.fingerprint) if asked.champion else None
-        key = [asked.candidate.fingerprint, champion, self._settings.gates]
+        settings = self._settings
+        kept_alerts = [asked.releases, settings.scores, list(settings.serving.decisions)] if asked.releases else []
+        key = [asked.candidate.fingerprint, champion, settings.gates, kept_alerts]
         return self._kept.document("judgements", key, Judgement, lambda: self._judged(asked))
 
     def _judged(self, asked: Judge) -> Judgement:
         began = time.monotonic()
         try:
-            evaluation = self._evaluation(asked)
+            evaluation = self.evaluation(asked)
         except DataInvalid as error:
             return Judgement(outcome="refused", reason=str(error), seconds=time.monotonic() - began)
         outcome, reason = verdict_of(evaluation)
         return Judgement(outcome=outcome, reason=reason, seconds=time.monotonic() - began)
 
-    def _evaluation(self, asked: Judge) -> Evaluation:
+    def evaluation(self, asked: Judge) -> Evaluation:
+        """A candidate held against its gates, with the evidence.
+
+        Raises:
+            DataInvalid: a window of its or of a release cannot be used, or has no labelled row that judges.
+        """
         window = self.window(asked.candidate.as_of)
         evidence = self._evidence(window, asked)
         return Evaluation(
@@ -340,7 +346,7 @@ class PastDays:
             importance=candidate.importance(),
             columns=[*features.numeric, *features.categorical],
             fixed=rows(window.fixed) if window.fixed else NO_FIXED_SET,
-            alerts=NotCompared(reason="a replay lives with fits without a score mapping"),
+            alerts=self._releases.alerts(asked.candidate, asked.releases, holdout.candidate),
         )
 
     def _rival(self, champion: ReplayedModel) -> Rival:
@@ -351,8 +357,11 @@ class PastDays:
 
     def decisions(self, history: PolicyHistory) -> tuple[ReplayedDecision, ...]:
         """What the decisions of the settings came to on the days of a policy."""
-        releases = Releases(self._settings, self.store, self._kept, self._featured, self.window)
-        return releases.decisions(history)
+        return self._releases.decisions(history)
+
+    @cached_property
+    def _releases(self) -> Releases:
+        return Releases(self._settings, self.store, self._kept, self._featured, self.window)
 
     def scored(self, fingerprint: str, days: Sequence[date]) -> list[pa.Table]:
         """Days under a model: time, entity, amount, label as known today, and score of each labelled row."""

@@ -1,18 +1,20 @@
 """What decisions would have come to in a replay: each release with its score mapping and thresholds, and their alerts.
 
-Here: the releases of a policy in the order in which they served, mapped as a retrain maps them, and alerts of each
-served day. Not here: the mappings and thresholds themselves (`orchestration/assets/score_contract.py`) and who served
-which day (`domain/replay/timeline.py`).
+Here: the releases of a policy in the order in which they served, mapped as a retrain maps them, the alerts of a
+candidate beside the champion's, and alerts of each served day. Not here: the mappings and thresholds themselves
+(`orchestration/assets/score_contract.py`) and who served which day (`domain/replay/timeline.py`).
 
-A mapping leaves the order of scores as it is, so no verdict, trigger or metric of a replay rests on it.
+A mapping leaves the order of scores as it is, so of a replay nothing rests on it but the gate `score_contract` and the
+alerts of decisions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fraud_retraining.adapters.days.judged_days import DaysToJudge, judged_days
@@ -20,8 +22,11 @@ from fraud_retraining.adapters.days.window_rows import TABLE
 from fraud_retraining.adapters.storage.store import Partition, Store
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.commands.implementation.replay_served import day_scores
-from fraud_retraining.domain.evaluation.gates import NO_CHAMPION
-from fraud_retraining.domain.evaluation.judged import Floats, Judged
+from fraud_retraining.domain.evaluation.alert_volume import AlertChange
+from fraud_retraining.domain.evaluation.cost_curve import CostCurve
+from fraud_retraining.domain.evaluation.gates import NO_CHAMPION, NotCompared
+from fraud_retraining.domain.evaluation.judged import Floats, Judged, categories, entity_codes
+from fraud_retraining.domain.evaluation.score_fits import FittedMapping
 from fraud_retraining.domain.monitoring.drift import SCORE
 from fraud_retraining.domain.replay.decisions import DecisionDay, ReplayedDecision
 from fraud_retraining.domain.replay.timeline import PolicyHistory, ReplayedModel
@@ -29,8 +34,10 @@ from fraud_retraining.domain.training.refit import unjudged_days
 from fraud_retraining.domain.training.score_mapping import ScoreMapping
 from fraud_retraining.domain.training.windows import TrainingWindow
 from fraud_retraining.orchestration.assets.score_contract import (
+    NO_CONTRACT,
     Followed,
     RecentScores,
+    alerts_beside_champion,
     candidate_mapping,
     chosen_thresholds,
     cost_curves,
@@ -62,29 +69,52 @@ class Releases:
     kept: KeptFiles
     features: Mapping[date, Partition]
     window: Callable[[date], TrainingWindow]
+    _known: dict[tuple[str, ...], Released] = field(default_factory=dict)
 
     def decisions(self, history: PolicyHistory) -> tuple[ReplayedDecision, ...]:
         """The alerts of each served day at the least score of each decision of the settings; none without any."""
         names = [one.name for one in self.settings.serving.decisions]
         found: dict[str, list[DecisionDay]] = {name: [] for name in names}
-        released: Released | None = None
+        releases: tuple[str, ...] = ()
         for day, fingerprint in history.served if names else ():
-            if released is None or released.model.fingerprint != fingerprint:
-                released = self.released(fingerprint, released)
+            if releases[-1:] != (fingerprint,):
+                releases = (*releases, fingerprint)
+            released = self.released(releases)
             scores = served_scores(released.mapping, self._raw(fingerprint, self.features[day]))
             for name, at in released.thresholds.items():
                 found[name].append(DecisionDay(day=day, at=at, alerts=int((scores >= at).sum()), rows=len(scores)))
         return tuple(ReplayedDecision(name=name, days=tuple(found[name])) for name in names)
 
-    def released(self, fingerprint: str, before: Released | None) -> Released:
-        """A model that takes over from the one that served before, mapped and with thresholds as a retrain does.
+    def released(self, fingerprints: tuple[str, ...]) -> Released:
+        """The last of models that took over one from the other, mapped and with thresholds as retrains do.
+
+        Args:
+            fingerprints: at least one, in the order in which they served.
 
         Raises:
-            DataInvalid: the window of its as-of day cannot be used, or has no labelled row that judges it.
+            DataInvalid: the window of an as-of day cannot be used, or has no labelled row that judges its model.
         """
-        model = self.kept.fit(fingerprint)
-        assert model is not None
-        return _Release(self, model, before).made
+        if fingerprints not in self._known:
+            *earlier, last = fingerprints
+            before, model = self.released(tuple(earlier)) if earlier else None, self.kept.fit(last)
+            assert model is not None
+            self._known[fingerprints] = _Release(self, model, before).made
+        return self._known[fingerprints]
+
+    def alerts(self, candidate: ReplayedModel, releases: tuple[str, ...], holdout: Judged) -> AlertChange | NotCompared:
+        """What each threshold does under a candidate and under the last of the releases, as a retrain counts it.
+
+        Args:
+            candidate: the judged fit.
+            releases: what has served so far, in order; none where scores need not keep what they mean.
+            holdout: the candidate on its holdout.
+
+        Raises:
+            DataInvalid: as `released`.
+        """
+        if not releases:
+            return NO_CONTRACT
+        return _Release(self, candidate, self.released(releases), holdout).alerts
 
     def _raw(self, fingerprint: str, features: Partition) -> Floats:
         (path,) = self.store.paths([features], TABLE)
@@ -103,19 +133,50 @@ class _Release:
     of: Releases
     model: ReplayedModel
     before: Released | None
+    judged: Judged | None = None
+    """The judged fit on its holdout, where it is known already."""
 
     @property
     def made(self) -> Released:
-        settings, decisions = self.of.settings, self.of.settings.serving.decisions
-        found = candidate_mapping(self._window, self._recent, self._followed, self._holdout, settings.scores.contract)
+        decisions, found = self.of.settings.serving.decisions, self._found
         mapping = found.mapping if found is not None else None
-        curves = cost_curves(self._holdout, mapping, decisions) if any(one.costs for one in decisions) else []
-        chosen = {one.name: one.at for one in chosen_thresholds(self._recent, mapping, curves, decisions)}
+        chosen = {one.name: one.at for one in chosen_thresholds(self._recent, mapping, self._curves, decisions)}
         earlier = self.before.thresholds if self.before is not None else {}
         known = {**earlier, **chosen, **{one.name: one.at for one in decisions if one.at is not None}}
         if self.model.judged is not None and mapping is not None:
             mapping = self._second_mapping(mapping)
         return Released(self.model, mapping, {one.name: known[one.name] for one in decisions if one.name in known})
+
+    @property
+    def alerts(self) -> AlertChange | NotCompared:
+        """Alerts beside those of what served before."""
+        gates, recent = self.of.settings.gates, self._recent
+        if recent.days:
+            rows = self._rows
+            slices = {name: categories(rows[name]) for name in gates.slices}
+            recent = replace(recent, customers=entity_codes(rows[gates.alert_column]), slices=slices)
+        # Money and customers are for reviewers, of whom a replay has none.
+        return alerts_beside_champion(recent, self._found, None, self._curves, self.of.settings)
+
+    @cached_property
+    def _found(self) -> FittedMapping | None:
+        contract = self.of.settings.scores.contract
+        return candidate_mapping(self._window, self._recent, self._followed, lambda: self._holdout, contract)
+
+    @cached_property
+    def _curves(self) -> list[CostCurve]:
+        decisions = self.of.settings.serving.decisions
+        if not any(one.costs for one in decisions):
+            return []
+        return cost_curves(self._holdout, self._found.mapping if self._found is not None else None, decisions)
+
+    @property
+    def _rows(self) -> pa.Table:
+        """Customers and slices of the latest days."""
+        gates = self.of.settings.gates
+        columns = list(dict.fromkeys([gates.alert_column, *gates.slices]))
+        paths = self.of.store.paths(self._recent.days, TABLE)
+        return pa.concat_tables([pq.read_table(path, columns=columns) for path in paths])
 
     def _second_mapping(self, judged: ScoreMapping) -> ScoreMapping | None:
         after = self._after
@@ -157,5 +218,7 @@ class _Release:
 
     @cached_property
     def _holdout(self) -> Judged:
+        if self.judged is not None:
+            return self.judged
         days = DaysToJudge(self._window.holdout, self._window, self.of.store)
         return judged_days(days, self.of.kept.model(self._judged), NO_CHAMPION, self.of.settings.gates).candidate

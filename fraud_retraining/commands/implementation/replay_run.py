@@ -310,6 +310,7 @@ def _rules(settings: Settings) -> RetrainRules:
         triggers=settings.triggers,
         learns_after_days=settings.learns_after_days,
         fits_again=settings.window.refit.enabled,
+        keeps_alerts=settings.scores.contract != "none",
     )
 
 

@@ -80,6 +80,11 @@ class Judge(Value):
 
     candidate: ReplayedModel
     champion: ReplayedModel | None
+    releases: tuple[str, ...] = Field(
+        (),
+        description="Fingerprints of what has served up to the champion, in order: the scores of each follow those of "
+        "the one before. None where scores need not keep what they mean.",
+    )
 
 
 class Judgement(Value):
@@ -144,6 +149,7 @@ class State(Value):
 
     champion: ReplayedModel
     last_as_of: date
+    releases: tuple[str, ...] = Field(description="Fingerprints of what has served so far, the champion last.")
     served: tuple[tuple[date, str], ...] = ()
     last_drift: DriftRetrain | None = None
     last_performance: date | None = None
@@ -160,6 +166,7 @@ class RetrainRules(Value):
     triggers: TriggerPolicy
     learns_after_days: int = Field(description="Days until a day enters the window, as the drift trigger has them.")
     fits_again: bool = Field(False, description="Whether a candidate is fitted again on window and holdout.")
+    keeps_alerts: bool = Field(False, description="Whether a candidate's scores are to mean what the champion's mean.")
 
 
 def timeline(policy: ReplayPolicy, rules: RetrainRules, days: DayRange) -> Timeline:
@@ -178,7 +185,8 @@ def timeline(policy: ReplayPolicy, rules: RetrainRules, days: DayRange) -> Timel
     judged = yield from _first(policy, days.start - DAY)
     second = yield from _second_fit(rules, judged, None)
     first, seconds = second.serves or judged, judged.seconds + second.seconds
-    state, steps = State(champion=first, last_as_of=first.as_of, seconds=seconds), []
+    state = State(champion=first, last_as_of=first.as_of, releases=(first.fingerprint,), seconds=seconds)
+    steps = []
     made = {first.fingerprint: first.as_of}
     for day in days:
         if policy.retrains and day > days.start:
@@ -210,7 +218,8 @@ def _step(rules: RetrainRules, state: State, as_of: date) -> Generator[Question,
     if not isinstance(trained, ReplayedModel):
         reason = trained.reason if isinstance(trained, NotTrained) else ""
         return step.model_copy(update={"outcome": "failed", "verdict": reason}), state
-    judgement = yield Judge(candidate=trained, champion=state.champion)
+    releases = state.releases if rules.keeps_alerts else ()
+    judgement = yield Judge(candidate=trained, champion=state.champion, releases=releases)
     assert isinstance(judgement, Judgement)
     step = step.model_copy(
         update={"outcome": judgement.outcome, "verdict": judgement.reason, "fingerprint": trained.fingerprint}
@@ -243,6 +252,8 @@ def _after(state: State, decision: Retrain, as_of: date, serves: ReplayedModel |
     changes: dict[str, object] = {"last_as_of": as_of, "seconds": state.seconds + seconds}
     if serves is not None:
         changes["champion"] = serves
+        if serves.fingerprint != state.champion.fingerprint:
+            changes["releases"] = (*state.releases, serves.fingerprint)
     if Trigger.DRIFT in decision.triggers and decision.drift_since is not None:
         changes["last_drift"] = DriftRetrain(as_of=as_of, since=decision.drift_since)
     if Trigger.PERFORMANCE in decision.triggers:

@@ -221,7 +221,7 @@ def _judge_candidate(
     settings, recent = resources.settings, recent_scores(window, judging.candidate, followed, resources)
     # What serves elsewhere keeps its scores as they are: thresholds rest on them.
     contract = "none" if model.determined_by.imported else settings.scores.contract
-    mapping = candidate_mapping(window, recent, followed, holdout.candidate, contract)
+    mapping = candidate_mapping(window, recent, followed, lambda: holdout.candidate, contract)
     served = mapping.mapping if mapping else None
     curves = cost_curves(holdout.candidate, served, settings.serving.decisions)
     pair = _as_served(holdout, mapping, judging.champion)

@@ -9,7 +9,7 @@ alone, and the fit with its mapping is an artifact of its own, made after the ve
 made of is its fingerprint: a run that was cut off finds it again, and another champion gives another one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -63,6 +63,7 @@ from fraud_retraining.settings import Settings
 TRIGGER = "trigger"
 ALERT_BUDGET = "alert budget"
 """What the threshold is called that is judged where the settings name no decision."""
+NO_CONTRACT = NotCompared(reason="scores.contract is none, so scores need not mean what the champion's mean")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,11 @@ def recent_scores(
 
 
 def candidate_mapping(
-    window: TrainingWindow, recent: RecentScores, followed: Followed | None, judged: Judged, contract: Contract
+    window: TrainingWindow,
+    recent: RecentScores,
+    followed: Followed | None,
+    judged: Callable[[], Judged],
+    contract: Contract,
 ) -> FittedMapping | None:
     """The mapping of a candidate; None where the settings want none.
 
@@ -131,7 +136,7 @@ def candidate_mapping(
         window: the candidate's.
         recent: both models on the latest days.
         followed: the champion that it is compared with; None without one.
-        judged: the candidate on the holdout, with labels.
+        judged: gives the candidate on the holdout, with labels; called where the labels say what scores mean.
         contract: what its scores are to mean.
     """
     if contract == "none":
@@ -139,7 +144,7 @@ def candidate_mapping(
     if contract == "probability" or followed is None or recent.champion is None:
         pins = tuple((day.day, day.features_digest) for day in window.holdout)
         empty = MappingRecord(contract="probability", matched_to="labels", days=pins, rows=0, knots=0)
-        return calibrated(judged, empty)
+        return calibrated(judged(), empty)
     record = _record(recent.days, len(recent.candidate)).model_copy(
         update={"champion_version": followed.version, "champion_digest": followed.artifact_digest}
     )
@@ -197,7 +202,7 @@ def alerts_beside_champion(
     if recent.champion is None:
         return NotCompared(reason="there is no champion whose alerts it could keep")
     if found is None:
-        return NotCompared(reason="scores.contract is none, so scores need not mean what the champion's mean")
+        return NO_CONTRACT
     if not len(recent.candidate):
         return NotCompared(reason="there is no day that neither model has learnt from")
     rows = ScoredRows(

@@ -98,6 +98,22 @@ def test_a_second_fit_serves_where_it_agrees_and_the_judged_one_where_not(
     assert sum(7 for _ in second) <= history.seconds
 
 
+@given(seeds, triggers, st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_a_candidate_is_judged_by_the_scores_of_everything_that_has_served(
+    drawn: list[int], policy: TriggerPolicy, keeps_alerts: bool
+) -> None:
+    """The scores of a champion mean what those before it meant; without a contract other policies may share a
+    verdict."""
+    asked = seeded(drawn)
+    history = history_under(PRESENT, policy, asked.answer, fits_again=True, keeps_alerts=keeps_alerts)
+    order = list(dict.fromkeys(fingerprint for _, fingerprint in history.served))
+    for one in (one for one in asked.asked if isinstance(one, Judge)):
+        assert one.champion is not None
+        until = order.index(one.champion.fingerprint) + 1
+        assert one.releases == (tuple(order[:until]) if keeps_alerts else ())
+
+
 def answer_well(question: object) -> object:
     if isinstance(question, Look):
         return Seen()

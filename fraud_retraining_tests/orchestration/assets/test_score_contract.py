@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,9 +19,10 @@ from fraud_retraining.commands.implementation.replay_decisions import Released, 
 from fraud_retraining.commands.implementation.replay_files import KeptFiles
 from fraud_retraining.commands.implementation.scores_server import scorer_of
 from fraud_retraining.domain.evaluation.alert_volume import AlertChange
+from fraud_retraining.domain.evaluation.gates import NotCompared
 from fraud_retraining.domain.ledger.events import EventKind
 from fraud_retraining.domain.releases.candidate import Evaluation, ModelFit
-from fraud_retraining.domain.replay.timeline import ReplayedModel
+from fraud_retraining.domain.replay.timeline import Judge, ReplayedModel
 from fraud_retraining.domain.training.scoring import FittedModel
 from fraud_retraining.domain.values.days import DayRange
 from fraud_retraining.orchestration.resources import open_registry, open_store
@@ -70,20 +71,26 @@ def scores(model: FittedModel, *days: date) -> np.ndarray[Any, Any]:
     )
 
 
-def replayed(folder: Path) -> Released:
+class Replayed(NamedTuple):
     """The second version as a replay of the same fits has it: what follows its first version."""
+
+    released: Released
+    past: PastDays
+    question: Judge
+
+
+def replayed(folder: Path) -> Replayed:
     settings, kept = load_settings(), KeptFiles(folder)
     past = PastDays(settings, DayRange(start=NEXT, end=NEXT), kept)
-    store, last = past.store, None
-    features = store.partitions("transaction_features", DayRange(start=START, end=NEXT))
-    releases = Releases(settings, store, kept, features, past.window)
+    features = past.store.partitions("transaction_features", DayRange(start=START, end=NEXT))
+    models: list[list[ReplayedModel]] = []
     for version in (1, 2):
         release = ledger().release_by_version(version)
         assert release is not None
         judged = recorded_judged_fit(ledger(), release.fingerprint)
         assert judged is not None
-        fits = {judged.fingerprint: judged, **_second_of(release.fingerprint)}
-        for fit in fits.values():
+        models.append([])
+        for fit in (judged, *_second_of(release.fingerprint)):
             facts = ReplayedModel(
                 fingerprint=fit.fingerprint,
                 as_of=release.as_of,
@@ -93,14 +100,16 @@ def replayed(folder: Path) -> Released:
             )
             model = open_registry(load_settings()).load(fit.run_id, expected_digest=fit.artifact_digest)
             kept.keep_fit(facts, model)
-        last = releases.released(list(fits)[-1], last)
-    assert last is not None
-    return last
+            models[-1].append(facts)
+    first, (candidate, *_) = models[0][-1], models[1]
+    releases = Releases(settings, past.store, kept, features, past.window)
+    released = releases.released((first.fingerprint, models[1][-1].fingerprint))
+    return Replayed(released, past, Judge(candidate=candidate, champion=first, releases=(first.fingerprint,)))
 
 
-def _second_of(fingerprint: str) -> dict[str, ModelFit]:
+def _second_of(fingerprint: str) -> list[ModelFit]:
     second = evaluation(fingerprint).second_fit
-    return {second.fingerprint: second} if second is not None else {}
+    return [second] if second is not None else []
 
 
 def copied(project: ProjectHome, to: Path, **changes: Any) -> ProjectHome:
@@ -172,7 +181,7 @@ def test_the_first_version_is_calibrated_and_the_next_keeps_the_alerts_of_every_
         assert (new >= threshold).sum() == pytest.approx((old >= threshold).sum(), rel=0.1)
     assert recorded_champion(registry, ledger()) is not None
     assert ledger().verify().ok
-    in_replay = replayed(tmp_path / "replay").mapping
+    in_replay = replayed(tmp_path / "replay").released.mapping
     assert in_replay is not None, "a replay maps the same fits alike, to the last bit"
     assert (in_replay.scores, in_replay.mapped) == (after.mapping.scores, after.mapping.mapped)
     assert (
@@ -209,7 +218,12 @@ def test_thresholds_are_chosen_judged_recorded_and_served(home: ProjectHome, tmp
     assert (scorer.model_version, scorer.thresholds) == (2, {"review": chosen.at, "block": 0.5, "call": call.at}), (
         scorer.problems
     )
-    assert replayed(tmp_path / "replay").thresholds == scorer.thresholds
+    past = replayed(tmp_path / "replay")
+    assert past.released.thresholds == scorer.thresholds
+    again = past.past.evaluation(past.question)
+    assert gate in again.verdict.gates, "a replay judges by the same counts, to the last bit"
+    unkept = past.past.evaluation(past.question.model_copy(update={"releases": ()})).evidence.alerts
+    assert isinstance(unkept, NotCompared) and "scores.contract is none" in unkept.reason
     # A decision that no release has chosen a score for is not guessed.
     decisions = [{"name": "review", "alerts_per_day": REVIEWED + 1}]
     home.configure(promotion={"mode": "auto"}, serving={"decisions": decisions})
@@ -266,6 +280,6 @@ def test_a_second_fit_means_what_the_judged_one_means(
     old, new = scores(served(1), *days), scores(served(2), *days)
     threshold = np.sort(old)[-round(len(old) * 0.05)]
     assert (new >= threshold).sum() == pytest.approx((old >= threshold).sum(), rel=0.15)
-    in_replay, mapped = replayed(tmp_path / "replay").mapping, served(2).mapping
+    in_replay, mapped = replayed(tmp_path / "replay").released.mapping, served(2).mapping
     assert in_replay is not None and mapped is not None
     assert (in_replay.scores, in_replay.mapped) == (mapped.scores, mapped.mapped)
