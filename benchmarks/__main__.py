@@ -10,6 +10,8 @@ BENCHMARKS = (
     "spark_training",
     "label_day",
     "live_scoring",
+    "beside_feast",
+    "online_equality",
     "drift_of_a_day",
     "profile_memory",
     "retrain_overhead",

@@ -44,6 +44,7 @@ from fraud_retraining.settings import Settings, load_settings
 START, DAYS, ROWS = date(2026, 1, 1), 36, 3000
 LAST = START + timedelta(days=DAYS - 1)
 WARM_UP_SECONDS = 5
+READY_SECONDS = 300
 SCORE, EXPLAINED, MLFLOW = "/score", "/score?reasons=true", "/invocations"
 HISTORY_DAYS, ACTIVE_SHARE = 30, 0.2
 BATCH = 1000
@@ -58,8 +59,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="live-scoring-") as folder:
         prepare(Path(folder))
-        command = [sys.executable, "-m", "benchmarks.live_scoring", "--part", "make", "--keys", str(options.keys)]
-        made = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+        made = state_of(options.keys)
         print(
             f"state of {options.keys:,} customers from {HISTORY_DAYS} days of sums: made in {made['seconds']:.1f} s "
             f"({made['cpu']:.1f} s of CPU, {made['megabytes']:.0f} MB), opened in {made['copy']:.1f} s the first time "
@@ -113,6 +113,14 @@ def prepare(folder: Path, **serving: Any) -> None:
         ["retrain", "--as-of", LAST.isoformat()],
     ):
         subprocess.run([*cli, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def state_of(keys: int) -> dict[str, float]:
+    """Makes the state of many customers in a process of its own, and says what that took."""
+    command = [sys.executable, "-m", "benchmarks.live_scoring", "--part", "make", "--keys", str(keys)]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    found: dict[str, float] = json.loads(said.splitlines()[-1])
+    return found
 
 
 def made_state(keys: int) -> dict[str, float]:
@@ -179,20 +187,25 @@ class Requests(NamedTuple):
 def prepared_requests(folder: Path, keys: int, count: int) -> Requests:
     """As many transactions as are asked for, each with an id of its own; feature rows are asked for again."""
     settings = load_settings()
-    store = open_store(settings)
-    record = store.partition(FEATURES, max(store.partitions(FEATURES, _days())))
-    assert record is not None, "the retrain has made features"
-    (path,) = store.paths([record], "rows")
     model = open_registry(settings).champion()
     assert model is not None, "the retrain was promoted"
     names = open_registry(settings).load(model.run_id, expected_digest=model.artifact_digest).features
-    rows, rng = pq.read_table(path).slice(0, BATCH).to_pylist(), random.Random(SEED)
+    rows, rng = featured_day().slice(0, BATCH).to_pylist(), random.Random(SEED)
     raw = [_raw(rows[number % len(rows)], number, rng.randrange(keys), settings) for number in range(count)]
     ready = [{"dataframe_records": [{name: row[name] for name in names}]} for row in rows]
     found = Requests(folder / "raw.jsonl", folder / "ready.jsonl")
     for file, bodies in zip(found, (raw, ready), strict=True):
         file.write_text("".join(f"{json.dumps(body)}\n" for body in bodies))
     return found
+
+
+def featured_day() -> pa.Table:
+    """The features of the transactions of the last day that has any."""
+    store = open_store(load_settings())
+    record = store.partition(FEATURES, max(store.partitions(FEATURES, _days())))
+    assert record is not None, "the retrain has made features"
+    (path,) = store.paths([record], "rows")
+    return pq.read_table(path)
 
 
 def _raw(row: dict[str, Any], number: int, customer: int, settings: Settings) -> dict[str, Any]:
@@ -223,7 +236,7 @@ class Server(NamedTuple):
 
     def load(self, path: str, bodies: Path, rate: float, seconds: float) -> Load:
         """What requests take."""
-        return load(self.port, path, bodies, rate, seconds, [self.process])
+        return load([(self.port, path, bodies)], rate, seconds, [self.process])
 
 
 def serve_scores() -> AbstractContextManager[Server]:
@@ -242,13 +255,14 @@ def serve_mlflow() -> AbstractContextManager[Server]:
 
 
 @contextmanager
-def started(command: Sequence[str], ready: str) -> Iterator[Server]:
-    """A server on a free port of this machine, as soon as it is ready."""
+def started(command: Sequence[str], ready: str, folder: Path | None = None) -> Iterator[Server]:
+    """A server on a free port of this machine, in a folder, as soon as it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen([*command, str(port)], stdout=quiet, stderr=quiet, cwd=folder)
     try:
-        until = time.monotonic() + 180
+        until = time.monotonic() + READY_SECONDS
         while not _answers(port, ready):
             assert process.poll() is None, f"{' '.join(command)} ended with {process.returncode}"
             assert time.monotonic() < until, f"{' '.join(command)} is not ready"

@@ -7,9 +7,10 @@ The moments are those of independent clients (a Poisson process), from a seed: e
 counts from the moment at which a request was due, so that a server that falls behind cannot slow down
 the clock; that a connection was not free is waited for, and counts.
 
-    python -m benchmarks.open_loop --port 8090 --path /score --bodies FILE [--rate 200] [--seconds 30]
+    python -m benchmarks.open_loop --step 8090 /score FILE [--step PORT PATH FILE] [--rate 200] [--seconds 30]
 
-FILE holds the bodies of requests, a line each. Prints one JSON object.
+FILE holds the bodies of requests, a line each. With several steps a request asks one server after the other, and its
+time ends with the last answer. Prints one JSON object.
 """
 
 import argparse
@@ -36,20 +37,36 @@ SPIN = 0.0002
 
 @dataclass
 class _Connection:
-    """One connection, and the moment at which the request that it waits for was due."""
+    """A connection to the server of each step, and the moment at which the request that it waits for was due."""
 
-    socket: socket.socket
+    sockets: list[socket.socket]
     due: float = 0.0
+    left: list[tuple[socket.socket, bytes]] = field(default_factory=list)
     received: bytearray = field(default_factory=bytearray)
 
-    def send(self, request: bytes, due: float) -> None:
+    def send(self, request: Sequence[bytes], due: float) -> None:
         self.due = due
+        self.left = list(zip(self.sockets, request, strict=True))
+        self._ask()
+
+    def _ask(self) -> None:
         self.received.clear()
-        self.socket.sendall(request)
+        line, request = self.left[0]
+        line.sendall(request)
 
     def answered(self) -> int | None:
-        """The status of an answer that is whole now; None while it is not."""
-        part = self.socket.recv(65_536)
+        """The status of an answer that is whole now, or of one that ended the steps early; None while there is none."""
+        status = self._status()
+        if status is None:
+            return None
+        del self.left[0]
+        if self.left and status == 200:
+            self._ask()
+            return None
+        return status
+
+    def _status(self) -> int | None:
+        part = self.left[0][0].recv(65_536)
         if not part:
             raise ConnectionResetError("the server closed a connection in the middle of an answer")
         self.received += part
@@ -63,13 +80,12 @@ class _Connection:
 def main() -> int:
     """Sends the requests; exit code 0."""
     options = _options()
-    bodies = options.bodies.read_bytes().splitlines()
-    requests = [_request(options.path, body) for body in bodies]
-    connections = [_Connection(socket.create_connection(("127.0.0.1", options.port))) for _ in range(CONNECTIONS)]
-    for one in connections:
-        one.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    steps = [
+        [_request(path, body) for body in Path(bodies).read_bytes().splitlines()] for _, path, bodies in options.step
+    ]
+    connections = [_Connection([_line(int(port)) for port, _, _ in options.step]) for _ in range(CONNECTIONS)]
     cpu, began = time.process_time(), time.perf_counter()
-    times, statuses = _load(connections, requests, list(_moments(options.rate, options.seconds)))
+    times, statuses = _load(connections, steps, list(_moments(options.rate, options.seconds)))
     took = time.perf_counter() - began
     found = {
         "milliseconds": [round(one * 1000, 3) for one in times],
@@ -83,12 +99,16 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--path", required=True)
-    parser.add_argument("--bodies", type=Path, required=True)
+    parser.add_argument("--step", nargs=3, action="append", required=True, metavar=("PORT", "PATH", "FILE"))
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--seconds", type=float, default=30)
     return parser.parse_args()
+
+
+def _line(port: int) -> socket.socket:
+    line = socket.create_connection(("127.0.0.1", port))
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return line
 
 
 def _request(path: str, body: bytes) -> bytes:
@@ -103,20 +123,21 @@ def _moments(rate: float, seconds: float) -> Iterator[float]:
 
 
 def _load(
-    connections: Sequence[_Connection], requests: Sequence[bytes], moments: Sequence[float]
+    connections: Sequence[_Connection], steps: Sequence[Sequence[bytes]], moments: Sequence[float]
 ) -> tuple[list[float], Counter[int]]:
     """Time and status of every answer, in the order in which they came."""
-    idle, late = deque(connections), deque[tuple[float, bytes]]()
+    idle, late = deque(connections), deque[tuple[float, list[bytes]]]()
     times: list[float] = []
     statuses: Counter[int] = Counter()
     began, sent = time.perf_counter(), 0
     with selectors.DefaultSelector() as selector:
         for one in connections:
-            selector.register(one.socket, selectors.EVENT_READ, one)
+            for line in one.sockets:
+                selector.register(line, selectors.EVENT_READ, one)
         while len(times) < len(moments):
             now = time.perf_counter() - began
             while sent < len(moments) and moments[sent] <= now:
-                late.append((began + moments[sent], requests[sent % len(requests)]))
+                late.append((began + moments[sent], [bodies[sent % len(bodies)] for bodies in steps]))
                 sent += 1
             while late and idle:
                 due, request = late.popleft()
@@ -159,20 +180,19 @@ class Load:
         )
 
 
-def load(port: int, path: str, bodies: Path, rate: float, seconds: float, servers: Sequence[int]) -> Load:
+def load(steps: Sequence[tuple[int, str, Path]], rate: float, seconds: float, servers: Sequence[int]) -> Load:
     """Sends requests from a process of its own.
 
     Args:
-        port: of this machine.
-        path: what is asked for.
-        bodies: a file of bodies, a line each.
+        steps: port of this machine, path, and a file of bodies, a line each; asked one after the other.
         rate: requests a second.
         seconds: how long.
         servers: ids of the processes that answer; their children count too.
     """
     before, began = _cpu_seconds(servers), time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.open_loop", "--port", str(port), "--path", path]
-    command += ["--bodies", str(bodies), "--rate", str(rate), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.open_loop", "--rate", str(rate), "--seconds", str(seconds)]
+    for port, path, bodies in steps:
+        command += ["--step", str(port), path, str(bodies)]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     used = (_cpu_seconds(servers) - before) / (time.perf_counter() - began)
     return Load(sorted(found["milliseconds"]), found["statuses"], found["cpu_share"], used)
