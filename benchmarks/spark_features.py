@@ -2,14 +2,16 @@
 
 Here: the same query over the same files, each way in a process of its own, into a store as in production; digests of
 all days have to agree. Workers are real processes (`local-cluster`) with one core each; DuckDB has as many threads as
-the two workers together. Starting Spark is measured apart. Not here: ingestion, and a cluster of several machines,
-whose network one machine does not have.
+the two workers together. Starting Spark is measured apart. Beside the seconds stand those of processors, of the driver
+and of the workers, and what other work took of the machine meanwhile: without free cores a second worker brings
+nothing. Not here: ingestion, and a cluster of several machines, whose network one machine does not have.
 
     python -m benchmarks.spark_features [--rows 400000] [--days 30] [--history 38] [--memory 3072] [--repeats 1]
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import ibis
 
@@ -46,6 +49,61 @@ QUERY = PreparedQuery(
     read_often=frozenset({TODAY}),
     spread_by=dict.fromkeys(PLAN.entities, "key"),
 )
+
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Found(NamedTuple):
+    """Seconds to start, seconds of the work, processor seconds of the work by who used them, digests of the days."""
+
+    started: float
+    seconds: float
+    processor: dict[str, float]
+    digests: list[str]
+
+    def cores(self) -> str:
+        """Processor seconds, and how many cores they kept busy."""
+        driver, workers, machine = (self.processor[name] for name in ("driver", "workers", "machine"))
+        ours = driver + workers
+        used, others = ours / self.seconds, max(0.0, machine - ours) / self.seconds
+        return f"processors: driver {driver:.0f} s, workers {workers:.0f} s; {used:.2f} cores, others {others:.2f}"
+
+
+def processor_seconds() -> dict[str, float]:
+    """Processor seconds so far: the driver (this process and its Java), the workers with their Python, the machine."""
+    parents, seconds, workers = {}, {}, set()
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            if b"ExecutorBackend" in (place / "cmdline").read_bytes():
+                workers.add(int(place.name))
+        # It has ended meanwhile.
+        except OSError:
+            continue
+        parents[int(place.name)] = int(fields[1])
+        seconds[int(place.name)] = sum(map(int, fields[11:15])) / TICKS
+
+    def above(process: int) -> set[int]:
+        found = {process}
+        while (process := parents.get(process, 0)) and process not in found:
+            found.add(process)
+        return found
+
+    ours = {process: above(process) for process in seconds if os.getpid() in above(process)}
+    of_workers = sum(seconds[process] for process, line in ours.items() if line & workers)
+    user, nice, system, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    everybody = (user + nice + system) / TICKS
+    return {
+        "driver": sum(seconds[process] for process in ours) - of_workers,
+        "workers": of_workers,
+        "machine": everybody,
+    }
+
+
+def since(before: dict[str, float]) -> dict[str, float]:
+    """Processor seconds since an earlier reading."""
+    return {name: now - before[name] for name, now in processor_seconds().items()}
 
 
 def open_store(folder: Path) -> Store:
@@ -80,27 +138,27 @@ def inputs_of(store: Store, day: date) -> dict[str, tuple[list[Partition], str]]
     }
 
 
-def by_duckdb(folder: Path, days: Sequence[date], output: str) -> tuple[float, float, list[str]]:
-    """Seconds to start, seconds of the work, digests of the days."""
+def by_duckdb(folder: Path, days: Sequence[date], output: str) -> Found:
+    """The features by DuckDB."""
     store, start = open_store(folder), Stopwatch()
     with Engine(temp_directory=folder / "spill", threads=2, memory_limit="4GB") as engine:
-        started, digests, work = start.read()["seconds"], [], Stopwatch()
+        started, digests, work, before = start.read()["seconds"], [], Stopwatch(), processor_seconds()
         for day in days:
             paths = {name: store.paths(records, table) for name, (records, table) in inputs_of(store, day).items()}
             table = engine.prepared(QUERY, day, paths)
             digests.append(table_digest(table))
             store.write(output, day, {ROWS: table}, digest=digests[-1], inputs={}, facts={})
-        return started, work.read()["seconds"], digests
+        return Found(started, work.read()["seconds"], since(before), digests)
 
 
-def by_spark(folder: Path, days: Sequence[date], output: str, master: str) -> tuple[float, float, list[str]]:
+def by_spark(folder: Path, days: Sequence[date], output: str, master: str) -> Found:
     """The same on Spark."""
     store, memory = open_store(folder), master.rpartition(",")[2].rstrip("]")
     config = {"spark.executor.memory": f"{memory}m", "spark.driver.memory": "1g"}
     spark, start = SparkDays(SparkOptions(master, config, folder / "spark")), Stopwatch()
     try:
         spark.spread([0] * 8, str)
-        started, work = start.read()["seconds"], Stopwatch()
+        started, work, before = start.read()["seconds"], Stopwatch(), processor_seconds()
         files = {
             day: {name: store.objects(records, table) for name, (records, table) in inputs_of(store, day).items()}
             for day in days
@@ -110,7 +168,7 @@ def by_spark(folder: Path, days: Sequence[date], output: str, master: str) -> tu
         parts = spark.make(QUERY, places, files, Finish((TIMESTAMP, TRANSACTION_ID), write))
         for day, part in parts.items():
             store.commit(output, day, {ROWS: part.file}, digest=part.columns.table(), inputs={}, facts={})
-        return started, work.read()["seconds"], [parts[day].columns.table() for day in days]
+        return Found(started, work.read()["seconds"], since(before), [parts[day].columns.table() for day in days])
     finally:
         spark.close()
 
@@ -122,18 +180,18 @@ def one_way(way: str, folder: Path, days: Sequence[date], memory: int) -> None:
     else:
         workers = WAYS.index(way)
         found = by_spark(folder, days, f"by_{workers}", f"local-cluster[{workers},1,{memory}]")
-    print(json.dumps(dict(zip(("started", "seconds", "digests"), found, strict=True))))
+    print(json.dumps(found._asdict()))
 
 
-def measured(way: str, folder: Path, options: argparse.Namespace) -> dict[str, list[float]]:
-    """The figures of several runs of one way, each in a process of its own."""
-    found: list[dict[str, list[float]]] = []
+def measured(way: str, folder: Path, options: argparse.Namespace) -> list[Found]:
+    """What several runs of one way found, each in a process of its own."""
+    found: list[Found] = []
     for _ in range(options.repeats):
         command = [sys.executable, "-m", "benchmarks.spark_features", "--way", way, "--folder", str(folder)]
         command += ["--days", str(options.days), "--memory", str(options.memory)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    return {name: [one[name] for one in found] for name in found[0]}  # type: ignore[misc]
+        found.append(Found(**json.loads(done.stdout.strip().splitlines()[-1])))
+    return found
 
 
 def main() -> int:
@@ -157,16 +215,18 @@ def main() -> int:
         return report({way: measured(way, folder, options) for way in WAYS}, options)
 
 
-def report(found: dict[str, dict[str, list[float]]], options: argparse.Namespace) -> int:
+def report(found: dict[str, list[Found]], options: argparse.Namespace) -> int:
     """Prints seconds and ratios; 1 where digests differ."""
     print(f"features of {options.days} days of {options.rows:,} rows, {options.history} days of history")
-    seconds = {way: statistics.median(figures["seconds"]) for way, figures in found.items()}
-    for way, figures in found.items():
-        print(f"  {way:12} {seconds[way]:8.1f} s, and {statistics.median(figures['started']):.1f} s to start")
+    seconds = {way: statistics.median(one.seconds for one in runs) for way, runs in found.items()}
+    for way, runs in found.items():
+        print(f"  {way:12} {seconds[way]:8.1f} s, and {statistics.median(one.started for one in runs):.1f} s to start")
+        for one in runs:
+            print(f"  {'':12} {one.cores()}")
     duckdb, one, two = (seconds[way] for way in WAYS)
     print(f"  two workers against one: {one / two:.2f} times faster")
     print(f"  two workers against DuckDB: {duckdb / two:.2f} times as fast")
-    same = len({json.dumps(figures["digests"][0]) for figures in found.values()}) == 1
+    same = len({json.dumps(runs[0].digests) for runs in found.values()}) == 1
     print(f"  digests of the days: {'the same' if same else 'THEY DIFFER'}")
     return 0 if same else 1
 
