@@ -419,6 +419,7 @@ def frauds_of(answer: dict[str, Any], day: date) -> int:
     return next(one["frauds"] for one in built.payload["training"] if one["day"] == str(day))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", ["answers 503", "answers 500", "hangs", "crawls"])
 def test_s3_that_fails_is_reported_in_bounded_time(
     home: ProjectHome, monkeypatch: pytest.MonkeyPatch, failure: str

@@ -360,6 +360,7 @@ def without_labels_of_the_last_day(project: ProjectHome) -> pa.Table:
     return events
 
 
+@pytest.mark.slow
 def test_automation_waits_for_the_labels_of_its_as_of_day_and_a_first_model_does_not(project: ProjectHome):
     events = without_labels_of_the_last_day(project)
     assert readiness().of(LAST) == NotReady(as_of=LAST, why=AWAITED)
@@ -411,6 +412,7 @@ def test_a_later_label_day_counts_as_arrival_and_without_a_wait_nothing_has_to(
     assert ("without the labels" in requested[1]) is says_so
 
 
+@pytest.mark.slow
 def test_a_retrain_by_hand_does_not_wait_and_says_that_labels_have_not_arrived(project: ProjectHome):
     strict = {**SETTINGS, "validation": {"min_rows": 10_000_000}}
     project.configure(**{**strict, "labels": {**SETTINGS["labels"], "uri": str(project.folder / "feed")}})

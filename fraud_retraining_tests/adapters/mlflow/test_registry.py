@@ -58,6 +58,7 @@ def registry(store, home) -> Registry:
     return registry_at(store, home / "artifacts")
 
 
+@pytest.mark.slow
 def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
     opening = (
         "import sys; from fraud_retraining_tests.support.registries import registry_at; from pathlib import Path; "

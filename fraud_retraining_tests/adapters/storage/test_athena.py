@@ -10,6 +10,7 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.config import Config
 
 from fraud_retraining.adapters.storage import athena
 from fraud_retraining.adapters.storage.athena import AthenaLocation
@@ -223,7 +224,8 @@ def test_files_of_queries_that_were_cut_off_long_ago_are_deleted(table: Table) -
 
 def test_a_service_that_cannot_be_reached_is_an_outage(table: Table) -> None:
     policy = AthenaPolicy(database="payments", table="transactions", output=f"s3://{table.bucket}/out")
-    nobody = boto3.client("athena", endpoint_url="http://127.0.0.1:9", region_name="us-east-1")
+    once = Config(retries={"total_max_attempts": 1})
+    nobody = boto3.client("athena", endpoint_url="http://127.0.0.1:9", region_name="us-east-1", config=once)
     location = AthenaLocation(policy, lambda: nobody, columns=None, limits=DayLimits(), output=None, cache=None)  # type: ignore[arg-type]
     with pytest.raises(DependencyUnreachable, match="could not be reached"):
         location.survey()

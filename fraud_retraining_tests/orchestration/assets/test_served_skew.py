@@ -275,6 +275,7 @@ def notify() -> None:
     open_outcomes(settings).notify_skew(latest_served(sources))
 
 
+@pytest.mark.slow
 def test_a_difference_without_a_reason_notifies_and_asks_before_a_promotion_until_a_later_day_is_clean(
     home: ProjectHome,
 ) -> None:
