@@ -78,7 +78,7 @@ def test_a_fault_that_nobody_foresaw_is_told_and_does_not_end_following(
         raise ZeroDivisionError("in a library")
 
     with monkeypatch.context() as patched:
-        patched.setattr(scorer._registry, "champion", broken)
+        patched.setattr(scorer._registry, "champion_number", broken)
         scorer.follow()
         assert scorer.problems == {MODEL: "ZeroDivisionError: in a library"}
     scorer.follow()
