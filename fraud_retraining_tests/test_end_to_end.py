@@ -29,7 +29,7 @@ from fraud_retraining_tests.support.athena_server import Athena, athena_server
 from fraud_retraining_tests.support.command_line import champion, ledger, retrain, run
 from fraud_retraining_tests.support.company_servers import AWS, CompanyServers
 from fraud_retraining_tests.support.project_homes import AS_OF, DAYS, START, ProjectHome, use_home
-from fraud_retraining_tests.support.spark import needs_spark
+from fraud_retraining_tests.support.spark import needs_spark, takes_minutes
 
 pytest_plugins = ["fraud_retraining_tests.support.company_servers", "fraud_retraining_tests.support.databases"]
 
@@ -112,7 +112,7 @@ def new_bucket(client: Any) -> str:
     return name
 
 
-@pytest.fixture(params=["embedded", "servers", pytest.param("spark", marks=needs_spark), "athena"])
+@pytest.fixture(params=["embedded", "servers", pytest.param("spark", marks=takes_minutes), "athena"])
 def lake(request: pytest.FixtureRequest, project: ProjectHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     """The small lake in a folder, with SQLite for everything; and the same on the parts of a company."""
     with ExitStack() as stack:

@@ -1,5 +1,6 @@
 """Whether Spark can run here; tests that need it say what is missing."""
 
+import os
 from importlib.util import find_spec
 
 import pytest
@@ -16,3 +17,9 @@ def _missing() -> str:
 
 MISSING = _missing()
 needs_spark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+LONG = "SPARK_LONG"
+takes_minutes = pytest.mark.skipif(
+    bool(MISSING) or not os.environ.get(LONG), reason=MISSING or f"takes minutes of two processors: {LONG}=1"
+)
+"""Tests of Spark that an hour of CI has no room for."""

@@ -23,7 +23,7 @@ from fraud_retraining.orchestration.resources import open_registry, open_store
 from fraud_retraining.settings import load_settings
 from fraud_retraining_tests.support.command_line import ledger, retrain, run
 from fraud_retraining_tests.support.project_homes import SMALL, START, ProjectHome, use_home
-from fraud_retraining_tests.support.spark import needs_spark
+from fraud_retraining_tests.support.spark import takes_minutes
 
 DAYS = 12
 AS_OF = START + timedelta(days=DAYS - 1)
@@ -91,7 +91,7 @@ def spark_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectHome:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@needs_spark
+@takes_minutes
 def test_a_retrain_on_spark_is_registered_and_the_same_each_time(
     spark_home: ProjectHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

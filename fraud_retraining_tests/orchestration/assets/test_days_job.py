@@ -23,7 +23,7 @@ from fraud_retraining_tests.support.command_line import run
 from fraud_retraining_tests.support.company_servers import AWS
 from fraud_retraining_tests.support.job_services import SCRIPT, Jobs, job_server
 from fraud_retraining_tests.support.project_homes import START, ProjectHome
-from fraud_retraining_tests.support.spark import needs_spark
+from fraud_retraining_tests.support.spark import takes_minutes
 
 DAYS = [START, START + timedelta(days=1)]
 INGEST = ("ingest", "--from", str(DAYS[0]), "--to", str(DAYS[1]))
@@ -89,7 +89,7 @@ EMR = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@needs_spark
+@takes_minutes
 def test_jobs_of_both_services_make_the_days_that_duckdb_makes(company: Company) -> None:
     company.configure(store={"uri": f"s3://{company.bucket}/by_duckdb"})
     assert run(*INGEST)[0] == 0
