@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def mlflow_server(model: Path, log: Path) -> Iterator[int]:
             stderr=out,
             env={**environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             cwd=log.parent,
+            start_new_session=True,
         )
         try:
             until = time.monotonic() + 120
@@ -75,7 +77,8 @@ def mlflow_server(model: Path, log: Path) -> Iterator[int]:
                 time.sleep(0.25)
             yield port
         finally:
-            process.terminate()
+            # To the group, as a terminal does: MLflow's command starts uvicorn, and is not held to hand signals on.
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(60)
 
 
